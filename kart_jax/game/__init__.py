@@ -1,0 +1,1 @@
+"""All that knows SuperTuxKart. Nothing here imports JAX."""

@@ -1,0 +1,1 @@
+"""The network, its action distributions, and policies loaded from checkpoints."""

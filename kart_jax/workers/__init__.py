@@ -1,0 +1,1 @@
+"""Processes that simulate and the shared memory that their frames travel through; no JAX."""

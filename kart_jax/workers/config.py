@@ -1,0 +1,40 @@
+"""How many races run at once, and how their processes are watched."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kart_jax.checks import check, check_choice
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """The processes that simulate."""
+
+    num_envs: int = 8
+    """Races at once, each in a process of its own (about 540 MB each)."""
+    groups: int = 2
+    """2: while one half simulates, the other's actions are computed; 1: all together."""
+    workers: Literal["process", "serial"] = "process"
+    """`process`: spawned and supervised; `serial`: in this process, for debugging (the
+    real game allows one race a process, so `serial` there needs num_envs = 1)."""
+    step_timeout: float = 30.0
+    """Seconds that a step or reset may take before its worker counts as hung."""
+    start_timeout: float = 180.0
+    """Seconds that a worker may take to start."""
+    max_losses: int = 20
+    """Losses of workers in a row (no step succeeding in between) that stop the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible counts."""
+        check(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        check_choice("groups", self.groups, [1, 2])
+        check(
+            self.num_envs % self.groups == 0,
+            "groups",
+            self.groups,
+            f"a divisor of num_envs = {self.num_envs}",
+        )
+        check_choice("workers", self.workers, ["process", "serial"])
+        for name in ("step_timeout", "start_timeout"):
+            check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
