@@ -5,6 +5,14 @@ from typing import Literal
 
 from kart_jax.checks import check, check_choice
 
+KERNEL = 3
+"""Every convolution spans 3 frames, 3 rows and 3 columns."""
+STEM_PADDING = 1
+MIDDLE_PADDING = 0
+
+Shape = tuple[int, int, int]
+"""(time, height, width)."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -17,9 +25,9 @@ class NetworkConfig:
     """Channels of the body."""
     blocks: tuple[int, int] = (5, 5)
     """Residual blocks before and after the second strided convolution."""
-    stem_stride: tuple[int, int, int] = (2, 2, 2)
+    stem_stride: Shape = (2, 2, 2)
     """Stride (time, height, width) of the first convolution (padding 1)."""
-    mid_stride: tuple[int, int, int] = (3, 3, 3)
+    middle_stride: Shape = (3, 3, 3)
     """Stride (time, height, width) of the second convolution (padding 0)."""
     actor_channels: int = 64
     """Channels of the actor's first convolution."""
@@ -28,14 +36,43 @@ class NetworkConfig:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Compute type; parameters, statistics, logits and value are float32."""
     remat: bool = True
-    """Recompute each block's activations in the backward pass to save memory."""
+    """Recompute each block's activations in the backward pass: less memory, more arithmetic."""
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
         for name in ("channels", "actor_channels"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         check(min(self.blocks) >= 0, "blocks", self.blocks, "two counts, each at least 0")
-        for name in ("stem_stride", "mid_stride"):
+        for name in ("stem_stride", "middle_stride"):
             check(min(getattr(self, name)) >= 1, name, getattr(self, name), "at least 1 each")
         check_choice("norm", self.norm, ["batch", "group", "none"])
         check_choice("dtype", self.dtype, ["float32", "bfloat16"])
+
+
+def output_shapes(
+    config: NetworkConfig, frames: int, height: int, width: int
+) -> tuple[Shape, Shape]:
+    """(time, height, width) after the first and after the second strided convolution.
+
+    Raises:
+        ValueError: the observation is too small, or too short in time, for the strides.
+    """
+    stem = _strided((frames, height, width), config.stem_stride, STEM_PADDING)
+    middle = _strided(stem, config.middle_stride, MIDDLE_PADDING)
+    given_sizes = {"stack": frames, "height": height, "width": width}
+    for axis, (field, given) in enumerate(given_sizes.items()):
+        smallest = (KERNEL - 1) * config.stem_stride[axis] + KERNEL - 2 * STEM_PADDING
+        check(
+            middle[axis] >= 1,
+            field,
+            given,
+            f"at least {smallest} with stem_stride = {config.stem_stride}: the second strided "
+            f"convolution needs {KERNEL} positions along each axis and is left {stem[axis]}",
+        )
+    return stem, middle
+
+
+def _strided(shape: Shape, strides: Shape, padding: int) -> Shape:
+    """The output shape of a convolution."""
+    t, h, w = ((n + 2 * padding - KERNEL) // s + 1 for n, s in zip(shape, strides, strict=True))
+    return t, h, w
