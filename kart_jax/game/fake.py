@@ -1,0 +1,207 @@
+"""A tiny deterministic kart game without graphics: the real one's interface, for tests.
+
+A road of 200 m winds through grass between two walls. A frame is the part of the map
+ahead of the kart, so a policy that sees the bends can learn to follow them; going
+straight ends at a wall. A step takes tens of microseconds.
+"""
+
+import math
+import zlib
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.game.config import RaceConfig
+
+LENGTH = 200.0
+"""Length of every track in metres."""
+ROAD = 3.0
+"""Half the width of the road in metres; the walls stand `VERGE` beyond its edges."""
+VERGE = 2.0
+SWING = 8.0
+"""The furthest that the road's centre line strays sideways, in metres."""
+AHEAD, ACROSS = 24.0, 16.0
+"""Metres of road that a frame shows."""
+SIDE_SPEED = 8.0
+"""Sideways metres per second at full steering."""
+BRAKING = 12.0
+"""Change of speed in metres per second squared, forwards and back."""
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass
+class Run:
+    """All that changes during an episode (metres and seconds of game time)."""
+
+    track: str
+    lateral: float
+    distance: float = 0.0
+    speed: float = 0.0
+    seconds: float = 0.0
+    best_seconds: float = 0.0
+    off_road_seconds: float = 0.0
+    episode_return: float = 0.0
+    steps: int = 0
+
+
+def centre_line(track: str, distance: float) -> float:
+    """Sideways position of the road's centre in metres, 0 at the start."""
+    key = zlib.crc32(track.encode())
+    first, second = 25 + key % 7, 11 + key // 7 % 5
+    sign = 1 if key // 35 % 2 else -1
+    return sign * SWING * (0.7 * math.sin(distance / first) + 0.3 * math.sin(distance / second))
+
+
+@lru_cache(maxsize=32)
+def draw_map(track: str, height: int, width: int, channels: int) -> Frames:
+    """The whole track from above, uint8 `[rows, columns, channels]`, the start at the bottom.
+
+    A frame of `[height, width]` is a window of it.
+    """
+    rows = height + math.ceil(LENGTH / AHEAD * height) + 1
+    columns = width + math.ceil(2 * (SWING + ROAD + VERGE) / ACROSS * width) + 1
+    distance = np.arange(rows)[::-1, None] * AHEAD / height
+    lateral = (np.arange(columns)[None] - columns / 2) * ACROSS / width
+    centre = np.array([centre_line(track, ahead) for ahead in distance[:, 0]])
+    offset = np.abs(lateral - centre[:, None])
+    brightness = np.where(distance % 6 < 3, 200, 160)  # stripes show the speed
+    brightness = np.where(distance > LENGTH, 255, brightness)
+    grey = np.where(offset < ROAD, brightness, np.where(offset < ROAD + VERGE, 80, 0))
+    if channels == 1:
+        return grey[..., None].astype(np.uint8)
+    tint = np.where(offset[..., None] < ROAD, [1.0, 1.0, 1.0], [0.4, 1.0, 0.4])
+    return (grey[..., None] * tint).astype(np.uint8)
+
+
+class FakeKartEnv(gymnasium.Env[Frames, Any]):
+    """The stand-in game as an environment; `get_state` and `set_state` resume it exactly."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, config: RaceConfig, render_mode: str | None = None) -> None:
+        """Prepare a game of `config`; `reset` starts the first episode."""
+        self.config = config
+        self.render_mode = render_mode
+        shape = (config.stack, config.height, config.width, config.channels)
+        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.action_space = _action_space(config)
+        self._frames = np.zeros(shape, np.uint8)
+        self._top_speed = 12.0 + 4.0 * config.difficulty
+        self._run = Run(config.track[0], 0.0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frames, dict[str, Any]]:
+        """Start on a drawn track (or `options["track"]`), somewhere across the road."""
+        super().reset(seed=seed)
+        drawn = self.config.track[int(self.np_random.integers(len(self.config.track)))]
+        track = (options or {}).get("track", drawn)
+        self._run = Run(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
+        self._frames[:] = self._draw()
+        return self._frames.copy(), {"track": track}
+
+    def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
+        """Drive for `step_seconds` of game time."""
+        run = self._run
+        gained, on_road = self._drive(*_decode(self.config, action))
+        finished = run.distance >= LENGTH
+        reward = 0.1 * gained - 0.01 - (0.0 if on_road else 0.02) + (5.0 if finished else 0.0)
+        run.steps += 1
+        run.episode_return += reward
+        end = self._end(finished)
+        self._frames[:-1] = self._frames[1:]
+        self._frames[-1] = self._draw()
+        info: dict[str, Any] = {"track": run.track}
+        if end is not None:
+            info["episode"] = self._summary(end)
+        return self._frames.copy(), reward, finished, end not in (None, "finished"), info
+
+    def render(self) -> Frames | None:
+        """The newest frame as RGB uint8 `[H, W, 3]`."""
+        if self.render_mode is None:
+            return None
+        return np.repeat(self._frames[-1], 3 // self.config.channels, axis=-1)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the episode's future depends on; picklable."""
+        return {
+            "run": asdict(self._run),
+            "random": self.np_random.bit_generator.state,
+            "frames": self._frames.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `get_state` was called."""
+        self._run = Run(**state["run"])
+        self.np_random.bit_generator.state = state["random"]
+        self._frames[:] = state["frames"]
+
+    def _drive(self, throttle: float, steer: float) -> tuple[float, bool]:
+        """Move the kart; the metres gained and whether it is on the road."""
+        run, seconds = self._run, self.config.step_seconds
+        centre = centre_line(run.track, run.distance)
+        offset = abs(run.lateral - centre)
+        limit = 0.0 if offset > ROAD + VERGE else 3.0 if offset > ROAD else self._top_speed
+        run.speed = min(max(run.speed + BRAKING * throttle * seconds, 0.0), limit)
+        room = SWING + ROAD + VERGE
+        run.lateral = min(max(run.lateral + SIDE_SPEED * steer * seconds, -room), room)
+        gained = run.speed * seconds
+        run.distance += gained
+        run.seconds += seconds
+        run.off_road_seconds += 0.0 if offset <= ROAD else seconds
+        if gained > 0:
+            run.best_seconds = run.seconds
+        return gained, offset <= ROAD
+
+    def _end(self, finished: bool) -> str | None:
+        run = self._run
+        if finished:
+            return "finished"
+        if run.seconds >= self.config.time_limit - 1e-6:
+            return "time_limit"
+        if run.seconds - run.best_seconds >= self.config.stuck_seconds - 1e-6:
+            return "stuck"
+        return None
+
+    def _summary(self, end: str) -> dict[str, Any]:
+        run, finished = self._run, end == "finished"
+        return {
+            "progress_m": min(run.distance, LENGTH),
+            "progress_fraction": min(run.distance / LENGTH, 1.0),
+            "finished": finished,
+            "finish_time": run.seconds if finished else math.nan,
+            "game_seconds": run.seconds,
+            "position": 1.0,
+            "rescues": 0.0,
+            "off_road_seconds": run.off_road_seconds,
+            "return": run.episode_return,
+            "length": float(run.steps),
+            "track": run.track,
+            "end": end,
+        }
+
+    def _draw(self) -> Frames:
+        """The newest frame, uint8 `[H, W, C]`: a window of the map."""
+        config, run = self.config, self._run
+        whole = draw_map(run.track, config.height, config.width, config.channels)
+        travelled = int(min(run.distance, LENGTH) / AHEAD * config.height)
+        top = len(whole) - config.height - travelled
+        left = int(whole.shape[1] / 2 + run.lateral / ACROSS * config.width - config.width / 2)
+        return whole[top : top + config.height, left : left + config.width]
+
+
+def _action_space(config: RaceConfig) -> gymnasium.Space[Any]:
+    sizes = [2, 3] if config.action_set == "drive" else [2, 2, 3, 2, 2, 2, 2]
+    return gymnasium.spaces.MultiDiscrete(sizes)
+
+
+def _decode(config: RaceConfig, action: Any) -> tuple[float, float]:
+    """Throttle (-1 brakes, 0, 1) and steering (-1, 0, 1) of an action."""
+    if config.action_set == "drive":
+        return float(action[0]), float(action[1]) - 1.0
+    return float(action[0]) - float(action[1]), float(action[2]) - 1.0
