@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from kart_jax.checks import check, check_choice
+
+ActionSetName = Literal["full", "reduced", "drive", "discrete", "continuous"]
 
 TICK = 1 / 120
 """Length of one physics step of the game, in seconds of game time."""
@@ -37,7 +39,7 @@ class RaceConfig:
     stuck_seconds: float = 2.5
     """Game seconds without a new best progress after which an episode is truncated."""
 
-    action_set: Literal["full", "drive"] = "drive"
+    action_set: ActionSetName = "full"
     """`full`: the seven parts; `drive`: throttle (no, yes) and steer (left, none, right)."""
 
     def __post_init__(self) -> None:
@@ -61,7 +63,9 @@ class RaceConfig:
         for name in ("time_limit", "stuck_seconds"):
             value = getattr(self, name)
             check(value > 0, name, value, "more than 0")
-        check_choice("action_set", self.action_set, ["full", "drive"])
+        check_choice(
+            "action_set", self.action_set, ["full", "reduced", "drive", "discrete", "continuous"]
+        )
 
     @property
     def channels(self) -> int:

@@ -1,0 +1,114 @@
+"""Action sets: what an agent may choose from, by name, and what it means to the kart."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+
+class Controls(NamedTuple):
+    """The kart's controls during one step."""
+
+    steer: float = 0.0
+    """-1 (left) to 1 (right)."""
+    acceleration: float = 0.0
+    """0 to 1."""
+    brake: bool = False
+    """Brakes; drives backwards when the kart stands."""
+    fire: bool = False
+    drift: bool = False
+    nitro: bool = False
+    rescue: bool = False
+
+
+class ActionSet(Protocol):
+    """A space of actions and their meaning."""
+
+    space: spaces.Space[Any]
+
+    def controls(self, action: Any) -> Controls:
+        """The controls that a member of the space stands for."""
+
+
+class FullActions:
+    """Seven parts: acceleration, brake, steer (left, none, right), fire, drift, nitro, rescue."""
+
+    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2, 2])
+
+    def controls(self, action: Any) -> Controls:
+        """Part by part, in the order of the class's description."""
+        throttle, brake, steer, fire, drift, nitro, rescue = map(int, action)
+        return Controls(
+            steer=steer - 1.0,
+            acceleration=float(throttle),
+            brake=bool(brake),
+            fire=bool(fire),
+            drift=bool(drift),
+            nitro=bool(nitro),
+            rescue=bool(rescue),
+        )
+
+
+class DriveActions:
+    """Two parts: throttle and steer (left, none, right). Enough to finish a lap alone."""
+
+    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 3])
+
+    def controls(self, action: Any) -> Controls:
+        """Throttle and steer."""
+        throttle, steer = map(int, action)
+        return Controls(steer=steer - 1.0, acceleration=float(throttle))
+
+
+class ReducedActions:
+    """Six parts: the full set without rescue, which a beginner presses too often."""
+
+    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2])
+
+    def controls(self, action: Any) -> Controls:
+        """The first six parts of the full set."""
+        return FullActions().controls((*action, 0))
+
+
+class ListedActions:
+    """One choice among useful combinations, as a `Discrete` space."""
+
+    combinations = (
+        Controls(acceleration=1.0),
+        Controls(acceleration=1.0, steer=-1.0),
+        Controls(acceleration=1.0, steer=1.0),
+        Controls(acceleration=1.0, steer=-1.0, drift=True),
+        Controls(acceleration=1.0, steer=1.0, drift=True),
+        Controls(acceleration=1.0, nitro=True),
+        Controls(acceleration=1.0, fire=True),
+        Controls(steer=-1.0),
+        Controls(steer=1.0),
+        Controls(brake=True),
+        Controls(),
+    )
+    space: spaces.Space[Any] = spaces.Discrete(len(combinations))
+
+    def controls(self, action: Any) -> Controls:
+        """The combination of that number."""
+        return self.combinations[int(action)]
+
+
+class ContinuousActions:
+    """Steer and throttle as two numbers from -1 to 1; a throttle below 0 brakes."""
+
+    space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def controls(self, action: Any) -> Controls:
+        """Steer, and throttle or brake."""
+        steer, throttle = np.clip(np.asarray(action, np.float32), -1.0, 1.0).tolist()
+        return Controls(steer=steer, acceleration=max(throttle, 0.0), brake=throttle < 0)
+
+
+ACTION_SETS: dict[str, type[ActionSet]] = {
+    "full": FullActions,
+    "reduced": ReducedActions,
+    "drive": DriveActions,
+    "discrete": ListedActions,
+    "continuous": ContinuousActions,
+}
+"""All action sets by the name that `RaceConfig.action_set` takes."""
