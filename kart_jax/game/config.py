@@ -63,9 +63,7 @@ class RaceConfig:
         for name in ("time_limit", "stuck_seconds"):
             value = getattr(self, name)
             check(value > 0, name, value, "more than 0")
-        check_choice(
-            "action_set", self.action_set, ["full", "reduced", "drive", "discrete", "continuous"]
-        )
+        check_choice("action_set", self.action_set, get_args(ActionSetName))
 
     @property
     def channels(self) -> int:
