@@ -1,0 +1,207 @@
+"""Checkpoints that are whole or not there at all: orbax, with digests of our own.
+
+A run's `checkpoints/STEP/` holds `policy` (the network's variables), `learner` (what else
+learning needs), `progress` (JSON: counters, configuration, environments) and
+`digests.json`, written last. A folder without its digests, or whose files do not match
+them, is passed over: orbax itself takes an emptied folder for the latest step, and loads a
+flipped byte in silence.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a save
+log = logging.getLogger(__name__)
+
+DIGESTS = "digests.json"
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint can be read where one was asked for."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a run goes on from, as host arrays and plain values."""
+
+    step: int
+    """Policy steps taken."""
+    policy: Any
+    """The network's variables."""
+    learner: Any
+    """Optimiser, counters, random key; and the collector's frames, if they can be resumed."""
+    progress: dict[str, Any]
+    """Plain JSON."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, saved in the background one at a time."""
+
+    def __init__(self, run_dir: Path, keep: int) -> None:
+        self.folder = (run_dir / "checkpoints").absolute()
+        self._keep = keep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future[None] | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Begin to save; the arrays must not change afterwards.
+
+        A save that fails (a full disk, say) is reported as a warning and leaves the earlier
+        checkpoints as they are.
+        """
+        self.wait()
+        self._saving = self._thread.submit(self._save, checkpoint)
+
+    def wait(self) -> bool:
+        """Wait for the save at hand; whether it succeeded."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return True
+        try:
+            saving.result()
+        except Exception as error:  # whatever orbax or the disk raised, training goes on
+            log.warning(
+                "a checkpoint could not be saved (%s); training goes on and tries again at the "
+                "next one. Free some space in %s.",
+                error,
+                self.folder,
+            )
+            return False
+        return True
+
+    def close(self) -> bool:
+        """Wait for the last save and stop; whether it succeeded."""
+        saved = self.wait()
+        self._thread.shutdown()
+        return saved
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        options = ocp.CheckpointManagerOptions(
+            create=True, enable_async_checkpointing=False, step_prefix=None
+        )
+        target = self.folder / str(checkpoint.step)
+        if target.exists():
+            if is_whole(target):
+                return
+            shutil.rmtree(target)
+        with ocp.CheckpointManager(self.folder, options=options) as manager:
+            manager.save(
+                checkpoint.step,
+                args=ocp.args.Composite(
+                    policy=ocp.args.StandardSave(checkpoint.policy),
+                    learner=ocp.args.StandardSave(checkpoint.learner),
+                    progress=ocp.args.JsonSave(checkpoint.progress),
+                ),
+                force=True,
+            )
+        _write_digests(target)
+        for old in steps(self.folder)[: -self._keep]:
+            shutil.rmtree(self.folder / str(old))
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps that have a folder, whole or not, in ascending order."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal())
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether all files of a checkpoint are there and as they were written."""
+    try:
+        digests = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
+        return digests == _digests(checkpoint)
+    except (OSError, ValueError):
+        return False
+
+
+def latest(folder: Path) -> Path:
+    """The newest whole checkpoint in a run's `checkpoints` folder.
+
+    Damaged ones are passed over with a warning.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for step in reversed(steps(folder)):
+        checkpoint = folder / str(step)
+        if is_whole(checkpoint):
+            return checkpoint
+        log.warning("%s is incomplete or damaged: passed over", checkpoint)
+    raise CheckpointError(f"{folder} holds no whole checkpoint")
+
+
+def find(path: Path) -> Path:
+    """The checkpoint that a path means: itself, or the newest of the run in that folder.
+
+    Raises:
+        CheckpointError: the path is no run and no checkpoint, or the checkpoint is damaged.
+    """
+    path = path.absolute()
+    if (path / "checkpoints").is_dir():
+        return latest(path / "checkpoints")
+    if not (path / "policy").is_dir():
+        raise CheckpointError(
+            f"{path} is neither a run (a folder with checkpoints/) nor a checkpoint"
+        )
+    if not is_whole(path):
+        raise CheckpointError(f"the checkpoint {path} is incomplete or damaged")
+    return path
+
+
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint."""
+    return _restore(checkpoint, "progress", ocp.JsonCheckpointHandler(), ocp.args.JsonRestore())
+
+
+def read_policy(checkpoint: Path, template: Any) -> Any:
+    """The network's variables as host arrays; `template` has their shapes and types."""
+    return _restore_arrays(checkpoint, "policy", template)
+
+
+def read_learner(checkpoint: Path, template: Any) -> Any:
+    """What else learning needs, as host arrays."""
+    return _restore_arrays(checkpoint, "learner", template)
+
+
+def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
+    empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
+    handler = ocp.StandardCheckpointHandler()
+    return _restore(checkpoint, item, handler, ocp.args.StandardRestore(empty))
+
+
+def _restore(checkpoint: Path, item: str, handler: Any, args: Any) -> Any:
+    try:
+        with ocp.Checkpointer(handler) as checkpointer:
+            return checkpointer.restore(checkpoint / item, args=args)
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{checkpoint / item} does not fit this run: {error}") from error
+
+
+def _write_digests(checkpoint: Path) -> None:
+    partial = checkpoint / (DIGESTS + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(_digests(checkpoint), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(checkpoint / DIGESTS)
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint, by its path within."""
+    files = (p for p in checkpoint.rglob("*") if p.is_file() and not p.name.startswith(DIGESTS))
+    return {
+        str(p.relative_to(checkpoint)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(files)
+    }

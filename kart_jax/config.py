@@ -1,0 +1,211 @@
+"""One run's configuration: the parts together, the presets, and the command line."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from kart_jax.checks import check, check_choice
+from kart_jax.game.config import RaceConfig
+from kart_jax.policy.config import NetworkConfig, output_shapes
+from kart_jax.ppo.config import PPOConfig
+from kart_jax.workers.config import WorkerConfig
+
+Preset = Literal["cpu", "gpu", "seed"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long a run lasts and what it leaves behind."""
+
+    preset: Preset = "cpu"
+    """The defaults of all other options: `cpu` learns on two cores, `gpu` suits one
+    accelerator, `seed` is the reference network at its full size."""
+    total_steps: int = 400_000
+    """Policy steps, summed over environments; rounded up to whole rollouts."""
+    minutes: float | None = None
+    """Stop after this much time, with a checkpoint; the schedules still end at total_steps."""
+    seed: int = 0
+    """Seeds the weights, the actions, the minibatches and the races."""
+    run_dir: Path | None = None
+    """Where to write; by default a new folder in `runs/`."""
+    resume: bool = False
+    """Go on with the run in run_dir from its last checkpoint, with its configuration."""
+    init_from: Path | None = None
+    """A run or checkpoint whose policy to begin with."""
+    checkpoint_steps: int = 20_000
+    """Policy steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints to keep, newest first."""
+    quiet: bool = False
+    """Print nothing but warnings and the end."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible lengths."""
+        check_choice("preset", self.preset, ["cpu", "gpu", "seed"])
+        for name in ("total_steps", "checkpoint_steps", "keep"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        check(not self.resume or self.run_dir is not None, "run_dir", self.run_dir, "the run's")
+        both = self.resume and self.init_from is not None
+        check(not both, "init_from", self.init_from, "left out with --resume")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run depends on."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    race: RaceConfig = field(default_factory=RaceConfig)
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit each other."""
+        output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
+        samples = self.workers.num_envs * self.ppo.rollout_length // self.ppo.minibatches
+        check(
+            samples % self.ppo.accumulate == 0,
+            "accumulate",
+            self.ppo.accumulate,
+            f"a divisor of the minibatch's {samples} samples",
+        )
+
+    @property
+    def steps_per_update(self) -> int:
+        """Policy steps of one rollout of this process's environments."""
+        return self.workers.num_envs * self.ppo.rollout_length
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int, int]:
+        """`(S, H, W, C)` of one frame stack."""
+        race = self.race
+        return (race.stack, race.height, race.width, race.channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, by part."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a part or a field is not known to this version.
+        """
+        parts = {f.name: f.default_factory for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(parts))
+        check(not unknown, "configuration", unknown, "made of " + ", ".join(parts))
+        made = {name: _part(type(make()), values.get(name, {})) for name, make in parts.items()}  # type: ignore[misc]
+        return cls(**made)
+
+
+def _part(kind: type, values: dict[str, Any]) -> Any:
+    fields = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - fields)
+    check(not unknown, kind.__name__, unknown, "made of " + ", ".join(sorted(fields)))
+    made = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    for name in ("run_dir", "init_from"):
+        if made.get(name) is not None:
+            made[name] = Path(made[name])
+    return kind(**made)
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "cpu": TrainConfig(
+        network=NetworkConfig(
+            channels=16,
+            blocks=(1, 1),
+            stem_stride=(2, 4, 4),
+            actor_channels=16,
+            norm="none",
+            dtype="float32",
+            remat=False,
+        ),
+        ppo=PPOConfig(),
+    ),
+    "gpu": TrainConfig(
+        run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),
+        race=RaceConfig(height=96, width=128, colour="rgb"),
+        workers=WorkerConfig(num_envs=32),
+        network=NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False),
+        ppo=PPOConfig(),
+    ),
+    "seed": TrainConfig(
+        run=RunConfig(preset="seed", total_steps=10_000_000, checkpoint_steps=50_000),
+        race=RaceConfig(height=400, width=600, colour="rgb", action_set="full"),
+        workers=WorkerConfig(num_envs=16),
+        network=NetworkConfig(),
+        ppo=PPOConfig(rollout_length=64, minibatches=64),
+    ),
+}
+
+
+def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
+    """The configuration that a command line asks for.
+
+    Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
+    `--resume`, the run's own.
+
+    Raises:
+        ValueError: a value is not allowed, or a saved configuration cannot be read.
+        SystemExit: a flag is unknown or malformed, or help was asked for.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    first.add_argument("--config", type=Path)
+    first.add_argument("--run-dir", type=Path)
+    first.add_argument("--resume", action="store_true")
+    known, _ = first.parse_known_args(arguments)
+    default = PRESETS[known.preset]
+    if known.resume and known.run_dir is not None:
+        default = load(known.run_dir / "config.json")
+    elif known.config is not None:
+        default = load(known.config)
+        default = replace(default, run=replace(default.run, run_dir=None, resume=False))
+    parsed = tyro.cli(
+        _CommandLine,
+        args=arguments,
+        default=_CommandLine(train=default),
+        prog="python -m kart_jax.train",
+        description="Train a policy that races from pixels.",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return parsed.train
+
+
+@dataclass(frozen=True)
+class _CommandLine:
+    train: TrainConfig
+    config: Annotated[
+        Path | None,
+        tyro.conf.arg(help="A config.json of an earlier run, edited or not, to start from."),
+    ] = None
+
+
+def load(path: Path) -> TrainConfig:
+    """Read a saved `config.json`.
+
+    Raises:
+        ValueError: the file is missing, is not JSON or does not fit this version.
+    """
+    try:
+        return TrainConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: give the folder of an earlier run") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a saved configuration: {error}") from None
+
+
+def save(config: TrainConfig, path: Path) -> None:
+    """Write a configuration as JSON, for people to read and edit."""
+    path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")

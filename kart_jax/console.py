@@ -1,0 +1,77 @@
+"""What a run shows while it goes on: a live line in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Self
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kart_jax.config import RunConfig
+
+LINE_SECONDS = 15.0
+"""Time between two plain lines."""
+
+SHOWN = {
+    "episode/return": "return {:.2f}",
+    "episode/progress_m": "{:.0f} m",
+    "episode/finish_rate": "finished {:.0%}",
+    "ppo/policy_loss": "policy loss {:+.3f}",
+    "ppo/value_loss": "value loss {:.3f}",
+    "ppo/entropy": "entropy {:.2f}",
+    "workers/losses": "workers lost {:.0f}",
+}
+
+
+class Console:
+    """Shows progress; use as a context manager around the run."""
+
+    def __init__(self, run: RunConfig, start: int) -> None:
+        self._run = run
+        self._start_step = start
+        self._started = self._last_line = time.monotonic()
+        self._marks: deque[tuple[float, int]] = deque([(self._started, start)], maxlen=20)
+        self._live = not run.quiet and sys.stdout.isatty()
+        self._progress = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.description}"),
+            console=RichConsole(file=sys.stdout),
+            disable=not self._live,
+        )
+        total = run.total_steps if run.minutes is None else 60 * run.minutes
+        self._task = self._progress.add_task("collecting the first rollout", total=total)
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+    def rate(self, step: int) -> float:
+        """Policy steps per second over the last updates."""
+        now = time.monotonic()
+        self._marks.append((now, step))
+        then, before = self._marks[0]
+        return (step - before) / max(now - then, 1e-9)
+
+    def show(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the newest metrics."""
+        parts = [f"{step:,} steps", f"{metrics['time/steps_per_second']:.0f}/s"]
+        parts += [text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics]
+        line = " · ".join(parts)
+        now = time.monotonic()
+        if self._live:
+            done = step if self._run.minutes is None else now - self._started
+            self._progress.update(self._task, completed=done, description=line)
+        elif not self._run.quiet and now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            print(f"{now - self._started:6.0f} s · {line}", flush=True)

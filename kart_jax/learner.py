@@ -1,0 +1,209 @@
+"""The learner: PPO's functions compiled for all devices, and the state that they change."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from flax.serialization import from_state_dict, to_state_dict
+
+from kart_jax.parallel import AXIS, Devices
+from kart_jax.ppo import buffer
+from kart_jax.ppo.buffer import Rollout
+from kart_jax.ppo.update import KEY_ACT, PPO, Batch, Outcomes, Schedules, TrainState, host_statistics
+
+
+_REST = ("optimiser", "reward_scale", "update", "key")
+"""Fields of the training state, beside the network's variables, that outlive an update."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient was not finite; the state before it was kept."""
+
+    def __init__(self, update: int, statistics: Any) -> None:
+        super().__init__(
+            f"a loss or gradient of update {update} is not finite. The last good checkpoint was "
+            "kept; a lower learning rate, or float32, is the usual remedy."
+        )
+        self.statistics = statistics
+
+
+@struct.dataclass
+class Actor:
+    """What acting needs: a copy, since learning consumes the state."""
+
+    variables: Any
+    key: jax.Array
+
+
+class Learner:
+    """Holds the training state on the devices and takes it through updates."""
+
+    def __init__(self, ppo: PPO, devices: Devices, seed: int) -> None:
+        self.ppo = ppo
+        self.devices = devices
+        self._act = devices.map(self._act_on_device, donate=(1,))
+        self._final_values = devices.map(self._final_values_on_device, donate=(1,))
+        self._prepare = devices.map(ppo.prepare, donate=(0, 1))
+        self._gradient_step = devices.map(ppo.gradient_step, donate=(0,))
+        self._refresh = devices.map(ppo.refresh_statistics, donate=(0,))
+        self._actor = devices.map(
+            lambda state: jax.tree.map(jnp.copy, Actor(state.variables, state.key_for(KEY_ACT)))
+        )
+        self._head = devices.map(buffer.head)
+        self._load_head = devices.map(buffer.with_head, donate=(0,))
+        example = np.zeros((1, *ppo.agent.observation_shape), np.uint8)
+        self.state: TrainState = devices.replicate(
+            jax.jit(ppo.create)(jax.random.key(seed), example)
+        )
+
+    def create_rollouts(self, num_envs: int, groups: int, offset: int = 0) -> list[Rollout]:
+        """Empty rollouts on the devices for each group of workers.
+
+        `offset` is the number of environments in the processes before this one.
+        """
+        numbers = np.split(np.arange(offset, offset + num_envs, dtype=np.int32), groups)
+        return [self.devices.map(self._create_on_device)(self.devices.shard(n)) for n in numbers]
+
+    def actor(self) -> Actor:
+        """The policy as it is now, to act with while learning goes on."""
+        return self._actor(self.state)
+
+    def act(
+        self, actor: Actor, rollout: Rollout, frames: np.ndarray, first: np.ndarray
+    ) -> tuple[Rollout, np.ndarray]:
+        """One step of a group: frames `[B, H, W, C]` in, actions `[B, ...]` out."""
+        newest = self.devices.shard((frames, first))
+        rollout, actions = self._act(actor, rollout, *newest)
+        return rollout, self.devices.gather(actions)
+
+    def record_final_values(
+        self, actor: Actor, rollout: Rollout, frames: np.ndarray, truncated: np.ndarray
+    ) -> Rollout:
+        """Record the values that truncated episodes are bootstrapped with."""
+        return self._final_values(actor, rollout, *self.devices.shard((frames, truncated)))
+
+    def save_state(self) -> tuple[Any, Any]:
+        """The network's variables, and the rest of the state, as host dictionaries."""
+        state = self.devices.first(self.state)
+        rest = {name: to_state_dict(getattr(state, name)) for name in _REST}
+        return to_state_dict(state.variables), rest
+
+    def load_policy(self, variables: Any) -> None:
+        """Replace the network's variables by host arrays of the same shapes."""
+        variables = dict(variables)
+        params = self.devices.replicate(variables.pop("params"))
+        self.state = self.state.replace(
+            params=params, batch_stats=self.devices.replicate(variables)
+        )
+
+    def load_state(self, variables: Any, rest: Any) -> None:
+        """Go on from what `save_state` gave."""
+        self.load_policy(variables)
+        template = self.devices.first(self.state)
+        restored = {n: from_state_dict(getattr(template, n), rest[n]) for n in _REST}
+        self.state = self.state.replace(**self.devices.replicate(restored))
+
+    def save_heads(self, rollouts: Sequence[Rollout]) -> list[dict[str, jax.Array]]:
+        """What each rollout carries over from the one before, on the devices."""
+        return [self._head(rollout) for rollout in rollouts]
+
+    def load_heads(
+        self, rollouts: Sequence[Rollout], heads: Sequence[dict[str, jax.Array]]
+    ) -> list[Rollout]:
+        """Put into empty rollouts what `save_heads` gave."""
+        return [
+            self._load_head(rollout, self.devices.place(head))
+            for rollout, head in zip(rollouts, heads, strict=True)
+        ]
+
+    def begin_update(
+        self,
+        rollouts: Sequence[Rollout],
+        outcomes: Sequence[Outcomes],
+        newest: Sequence[tuple[np.ndarray, np.ndarray]],
+        progress: float,
+    ) -> tuple["Update", list[Rollout]]:
+        """Make a batch of what was collected, to be learnt from step by step.
+
+        Args:
+            rollouts: of each group; consumed.
+            outcomes: of each group, host arrays `[T, B]`.
+            newest: of each group, the frames that the last step led to and whether they
+                begin an episode.
+            progress: share of the run that is done, for the schedules.
+        """
+        schedules = {k: np.float32(v) for k, v in self.ppo.schedules(progress).items()}
+        self.state, batch, rollouts, metrics = self._prepare(
+            self.state,
+            list(rollouts),
+            self.devices.shard(list(outcomes), axis=1),
+            self.devices.shard(list(newest)),
+        )
+        update = Update(self, batch, self.devices.replicate(Schedules(**schedules)), metrics)
+        return update, list(rollouts)
+
+    def _act_on_device(
+        self, actor: Actor, rollout: Rollout, frames: jax.Array, first: jax.Array
+    ) -> tuple[Rollout, jax.Array]:
+        return self.ppo.agent.act(actor.variables, rollout, actor.key, frames, first)
+
+    def _final_values_on_device(
+        self, actor: Actor, rollout: Rollout, frames: jax.Array, truncated: jax.Array
+    ) -> Rollout:
+        agent = self.ppo.agent
+        return agent.record_final_values(actor.variables, rollout, frames, truncated)
+
+    def _create_on_device(self, numbers: jax.Array) -> Rollout:
+        return self.ppo.agent.create_rollout(numbers, self.ppo.config.rollout_length)
+
+
+class Update:
+    """One update under way; each `step` is one gradient step, so others can work between."""
+
+    def __init__(self, learner: Learner, batch: Batch, schedules: Schedules, metrics: Any) -> None:
+        self._learner = learner
+        self._batch = batch
+        self._schedules = schedules
+        self._first_metrics = metrics
+        self._step_metrics: list[Any] = []
+        self._steps = self._run()
+
+    def step(self) -> bool:
+        """Take a gradient step if one is left; False when the update is finished."""
+        return next(self._steps, None) is not None
+
+    def finish(self) -> dict[str, float]:
+        """Take all steps that are left and return the update's metrics.
+
+        Raises:
+            NonFiniteError: a step was not finite; the state is that before it.
+        """
+        while self.step():
+            pass
+        learner = self._learner
+        steps, metrics = learner.devices.first((self._step_metrics, self._first_metrics))
+        if not all(bool(s["finite"]) for s in steps):
+            batch = jax.tree.map(lambda x: x[0], learner.devices.shards(self._batch))
+            update = int(learner.devices.first(learner.state.update))
+            raise NonFiniteError(update, host_statistics(batch))
+        taken = [s for s in steps if not s["skipped"]] or steps[:1]
+        result = {name: float(np.mean([s[name] for s in taken])) for name in taken[0]}
+        result |= {name: float(value) for name, value in metrics.items()}
+        schedules = learner.devices.first(self._schedules)
+        result |= {name: float(getattr(schedules, name)) for name in schedules.__dataclass_fields__}
+        result["gradient_steps"] = len([s for s in steps if not s["skipped"]])
+        del result["finite"], result["skipped"]
+        return result
+
+    def _run(self) -> Iterator[bool]:
+        learner = self._learner
+        for _ in range(learner.ppo.config.gradient_steps):
+            learner.state, metrics = learner._gradient_step(
+                learner.state, self._batch, self._schedules
+            )
+            self._step_metrics.append(metrics)
+            yield True
+        learner.state = learner._refresh(learner.state, self._batch)

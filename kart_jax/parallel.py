@@ -1,0 +1,97 @@
+"""How work is spread over devices: the only module that knows.
+
+Arrays of one device become arrays with a leading axis of devices; functions of one
+device's arrays become functions of those by `jax.pmap`. Environments are split evenly:
+device d has the d-th part of each group of workers.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+"""The axis to average over inside mapped functions."""
+
+
+class Devices:
+    """The accelerators of this process, and the axis over those of all processes."""
+
+    def __init__(self) -> None:
+        self.local: Sequence[jax.Device] = jax.local_devices()
+        mesh = Mesh(np.array(self.local), (AXIS,))
+        self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+        # Virtual CPU devices share one pool of threads; with several programs in flight, one
+        # that waits for the others in a reduction can hold the thread that another needs.
+        self._one_at_a_time = self.count > 1 and self.local[0].platform == "cpu"
+
+    @property
+    def count(self) -> int:
+        """Devices of this process."""
+        return len(self.local)
+
+    @property
+    def kind(self) -> str:
+        """What the devices call themselves, such as `cpu` or `NVIDIA H100 80GB HBM3`."""
+        return self.local[0].device_kind
+
+    def check_divides(self, num_envs: int, groups: int) -> None:
+        """Refuse environments that cannot be split evenly.
+
+        Raises:
+            ValueError: names the numbers and what to change them to.
+        """
+        parts = self.count * groups
+        if num_envs % parts:
+            fitting = -(-num_envs // parts) * parts
+            raise ValueError(
+                f"num_envs = {num_envs} cannot be split over {self.count} devices x {groups} "
+                f"groups of workers: use a multiple of {parts}, such as --num-envs {fitting}"
+                + (", or --groups 1" if groups > 1 and num_envs % self.count == 0 else "")
+            )
+
+    def map(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Run `function` on every device at once; arguments `donate` are consumed."""
+        mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate)
+        if not self._one_at_a_time:
+            return mapped
+        return lambda *arguments: jax.block_until_ready(mapped(*arguments))
+
+    def replicate(self, tree: Any) -> Any:
+        """Put a copy of host arrays on every device: `[...]` becomes `[D, ...]`."""
+        return jax.device_put(
+            jax.tree.map(lambda x: np.stack([np.asarray(x)] * self.count), tree), self._sharding
+        )
+
+    def shard(self, tree: Any, axis: int = 0) -> Any:
+        """Split host arrays `[..., B, ...]` at `axis` over the devices: `[D, ..., B/D, ...]`.
+
+        The arrays are copied: on the CPU a device array may otherwise be a view of the
+        host's, which its owner is free to overwrite.
+        """
+
+        def split(x: np.ndarray) -> np.ndarray:
+            parts = np.split(x, self.count, axis)
+            return np.stack(parts)
+
+        return jax.device_put(jax.tree.map(split, tree), self._sharding)
+
+    def gather(self, array: jax.Array) -> np.ndarray:
+        """Bring `[D, B/D, ...]` back to the host as `[B, ...]`: the inverse of `shard`."""
+        return np.concatenate([jax.device_get(s.data)[0] for s in array.addressable_shards])
+
+    def first(self, tree: Any) -> Any:
+        """The first device's copy of replicated arrays, as host arrays that nobody overwrites."""
+        return jax.tree.map(lambda x: np.array(jax.device_get(x.addressable_shards[0].data)[0]), tree)
+
+    def shards(self, tree: Any) -> Any:
+        """All of this process's `[D, ...]` arrays on the host, as they are."""
+        return jax.tree.map(
+            lambda x: np.concatenate([jax.device_get(s.data) for s in x.addressable_shards]), tree
+        )
+
+    def place(self, tree: Any) -> Any:
+        """Put host arrays `[D, ...]` onto the devices: the inverse of `shards`."""
+        return jax.device_put(jax.tree.map(np.array, tree), self._sharding)

@@ -1,0 +1,333 @@
+"""One PPO update: a rollout becomes a batch, a batch becomes gradient steps.
+
+Everything here is a pure function of one device's arrays; `axis_name` is the axis over
+which devices average. An update is `prepare`, then `gradient_step` epochs x minibatches
+times, then `refresh_statistics` where the network has batch norm: the loss sees the
+statistics that acting used, so that the ratio is 1 before the first step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from kart_jax.ppo import advantages as adv
+from kart_jax.ppo import buffer
+from kart_jax.ppo.agent import Agent
+from kart_jax.ppo.buffer import Rollout
+from kart_jax.ppo.config import PPOConfig
+from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
+
+Metrics = dict[str, jax.Array]
+
+KEY_ACT, KEY_ORDER = 0, 1
+"""Purposes of random keys."""
+
+
+@struct.dataclass
+class TrainState:
+    """All that learning changes; the same on every device."""
+
+    params: Any
+    batch_stats: Any
+    """Norm statistics; empty without batch norm."""
+    optimiser: optax.OptState
+    reward_scale: adv.RewardScale
+    update: jax.Array
+    """int32: updates finished."""
+    minibatch: jax.Array
+    """int32: gradient steps of the update at hand."""
+    stopped: jax.Array
+    """bool: the update at hand went past its target KL."""
+    key: jax.Array
+    """uint32: data of the run's random key, from which all others are derived."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is applied with."""
+        return {"params": self.params, **self.batch_stats}
+
+    def key_for(self, purpose: int) -> jax.Array:
+        """A random key of this update's own for one purpose."""
+        key = jax.random.wrap_key_data(self.key)
+        return jax.random.fold_in(jax.random.fold_in(key, self.update), purpose)
+
+
+@struct.dataclass
+class Schedules:
+    """The scheduled values of one update, float32 scalars."""
+
+    learning_rate: jax.Array
+    clip_range: jax.Array
+    entropy_coefficient: jax.Array
+
+
+@struct.dataclass
+class Outcomes:
+    """What the environments answered to a rollout's actions; `[T, B]` each."""
+
+    rewards: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+@struct.dataclass
+class Batch:
+    """A rollout ready to learn from."""
+
+    rollout: Rollout
+    advantages: jax.Array
+    """`[T, B]` float32."""
+    returns: jax.Array
+    """`[T, B]` float32, the value's targets."""
+    order: jax.Array
+    """`[epochs, B, T]` int32: the order in which an environment's steps are used."""
+
+
+@dataclass(frozen=True)
+class PPO:
+    """The update of one agent."""
+
+    agent: Agent
+    config: PPOConfig
+    axis_name: str | None = None
+
+    def create(self, key: jax.Array, observation: jax.Array) -> TrainState:
+        """A fresh state; `observation` is a `[1, S, H, W, C]` uint8 example."""
+        variables = dict(self.agent.network.init(key, observation))
+        params = variables.pop("params")
+        return TrainState(
+            params=params,
+            batch_stats=variables,
+            optimiser=self._optimiser.init(params),
+            reward_scale=adv.RewardScale.create(),
+            update=jnp.int32(0),
+            minibatch=jnp.int32(0),
+            stopped=jnp.bool_(False),
+            key=jax.random.key_data(key),
+        )
+
+    def prepare(
+        self,
+        state: TrainState,
+        rollouts: Sequence[Rollout],
+        outcomes: Sequence[Outcomes],
+        newest: Sequence[tuple[jax.Array, jax.Array]],
+    ) -> tuple[TrainState, Batch, list[Rollout], Metrics]:
+        """Advantages, returns and the order of the samples.
+
+        Args:
+            state: with the parameters to bootstrap with.
+            rollouts: `[T, B]` steps of each group of environments; consumed.
+            outcomes: of those steps.
+            newest: for each group the frames `[B, H, W, C]` that the last step led to, and
+                whether they begin an episode `[B]`.
+
+        Returns:
+            The state at the start of the update, what to learn from, rollouts to collect
+            into next, and metrics.
+        """
+        last_values = [
+            self.agent.next_values(state.variables, rollout, frames, first)
+            for rollout, (frames, first) in zip(rollouts, newest, strict=True)
+        ]
+        merged = buffer.merge(rollouts)
+        rewards, terminated, truncated = (
+            jnp.concatenate([getattr(o, name) for o in outcomes], axis=1)
+            for name in ("rewards", "terminated", "truncated")
+        )
+        ended = terminated | truncated
+        reward_sum = merged.reward_sum
+        if self.config.normalise_rewards:
+            scale, reward_sum, rewards = adv.scale_rewards(
+                state.reward_scale,
+                reward_sum,
+                rewards,
+                ended,
+                self.config.discount,
+                self.axis_name,
+            )
+            state = state.replace(reward_scale=scale)
+        following = jnp.concatenate([merged.values[1:], jnp.concatenate(last_values)[None]])
+        advantages = adv.generalised_advantages(
+            rewards,
+            merged.values,
+            jnp.where(truncated, merged.final_values, following),
+            terminated,
+            ended,
+            self.config.discount,
+            self.config.gae_lambda,
+        )
+        returns = advantages + merged.values
+        order = self._order(state.key_for(KEY_ORDER), merged)
+        metrics = {
+            "explained_variance": 1.0
+            - self._variance(advantages) / (self._variance(returns) + 1e-8),
+            "value": self._mean(merged.values.mean()),
+        }
+        sums = jnp.split(reward_sum, len(rollouts))
+        rollouts = [
+            buffer.rewind(rollout).replace(reward_sum=total)
+            for rollout, total in zip(rollouts, sums, strict=True)
+        ]
+        state = state.replace(minibatch=jnp.int32(0), stopped=jnp.bool_(False))
+        return state, Batch(merged, advantages, returns, order), rollouts, metrics
+
+    def gradient_step(
+        self, state: TrainState, batch: Batch, schedules: Schedules
+    ) -> tuple[TrainState, Metrics]:
+        """One step of Adam on the next minibatch.
+
+        The state is left as it was where the loss or a gradient is not finite
+        (`metrics["finite"]` is then 0) or once the update has passed its target KL.
+        """
+        times, envs = self._minibatch(state, batch)
+        advantages = batch.advantages[times, envs]
+        if self.config.normalise_advantages:
+            advantages = normalise(advantages, self.axis_name)
+        grads, metrics = self._gradients(state, batch, schedules, times, envs, advantages)
+        grads, metrics = self._mean((grads, metrics))
+        updates, optimiser = self._optimiser.update(grads, state.optimiser, state.params)
+        updates = jax.tree.map(lambda u: -schedules.learning_rate * u, updates)
+        grad_norm = optax.global_norm(grads)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+        stopped = state.stopped
+        if self.config.target_kl is not None:
+            stopped = stopped | (metrics["kl"] > 1.5 * self.config.target_kl)
+        stepped = state.replace(
+            params=optax.apply_updates(state.params, updates), optimiser=optimiser
+        )
+        state = jax.tree.map(
+            lambda new, old: jnp.where(finite & ~stopped, new, old), stepped, state
+        )
+        metrics |= {"grad_norm": grad_norm, "finite": finite, "skipped": stopped}
+        return state.replace(minibatch=state.minibatch + 1, stopped=stopped), metrics
+
+    def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
+        """Close an update: move the norm statistics towards those of its first minibatch."""
+        if state.batch_stats:
+            times, envs = self._minibatch(state.replace(minibatch=jnp.int32(0)), batch)
+            _, batch_stats = self.agent.network.apply(
+                state.variables,
+                buffer.stacks_at(batch.rollout, times, envs),
+                train=True,
+                mutable=list(state.batch_stats),
+            )
+            state = state.replace(batch_stats=dict(batch_stats))
+        return state.replace(update=state.update + 1)
+
+    def schedules(self, progress: float) -> dict[str, float]:
+        """The scheduled values at `progress`, 0 at the start of the run and 1 at its end."""
+        left = max(0.0, 1.0 - progress)
+        config = self.config
+        return {
+            name: start * (left if schedule == "linear" else 1.0)
+            for name, start, schedule in (
+                ("learning_rate", config.learning_rate, config.learning_rate_schedule),
+                ("clip_range", config.clip_range, config.clip_range_schedule),
+                ("entropy_coefficient", config.entropy_coefficient, config.entropy_schedule),
+            )
+        }
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        """Adam without its step size, which `gradient_step` schedules; gradients clipped."""
+        return optax.chain(
+            optax.clip_by_global_norm(self.config.max_grad_norm), optax.scale_by_adam(eps=1e-5)
+        )
+
+    def _order(self, key: jax.Array, rollout: Rollout) -> jax.Array:
+        """`[epochs, B, T]` permutations that do not depend on the number of devices."""
+        keys = jax.random.split(key, self.config.epochs)
+        by_step = self.config.minibatch_by == "step"
+
+        def permute(epoch_key: jax.Array, env: jax.Array) -> jax.Array:
+            env_key = epoch_key if by_step else jax.random.fold_in(epoch_key, env)
+            return jax.random.permutation(env_key, rollout.length)
+
+        return jax.vmap(lambda k: jax.vmap(lambda env: permute(k, env))(rollout.env))(keys)
+
+    def _minibatch(self, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Times and environments `[N]` of the samples of the minibatch at hand."""
+        epoch, part = jnp.divmod(state.minibatch, self.config.minibatches)
+        envs = batch.order.shape[1]
+        size = batch.rollout.length // self.config.minibatches
+        times = jax.lax.dynamic_slice_in_dim(batch.order[epoch], part * size, size, axis=1)
+        return times.reshape(-1), jnp.repeat(jnp.arange(envs), size)
+
+    def _gradients(
+        self,
+        state: TrainState,
+        batch: Batch,
+        schedules: Schedules,
+        times: jax.Array,
+        envs: jax.Array,
+        advantages: jax.Array,
+    ) -> tuple[Any, Metrics]:
+        """Gradient and metrics of one minibatch of this device, in `accumulate` parts."""
+        weights = LossWeights(
+            schedules.clip_range,
+            schedules.entropy_coefficient,
+            self.config.value_coefficient,
+            self.config.value_clip,
+        )
+
+        def loss(params: Any, samples: tuple[jax.Array, ...]) -> tuple[jax.Array, Metrics]:
+            t, b, advantage = samples
+            rollout = batch.rollout
+            observations = buffer.stacks_at(rollout, t, b)
+            logits, values = self.agent.network.apply(
+                {"params": params, **state.batch_stats}, observations
+            )
+            distribution = self.agent.actions.distribution
+            return ppo_loss(
+                distribution.log_prob(logits, rollout.actions[t, b]),
+                values,
+                distribution.entropy(logits),
+                rollout.log_probs[t, b],
+                rollout.values[t, b],
+                advantage,
+                batch.returns[t, b],
+                weights,
+            )
+
+        gradient = jax.grad(loss, has_aux=True)
+        samples = (times, envs, advantages)
+        parts = self.config.accumulate
+        if parts == 1:
+            return gradient(state.params, samples)
+        split = jax.tree.map(lambda x: x.reshape(parts, -1), samples)
+        totals = jax.eval_shape(gradient, state.params, jax.tree.map(lambda x: x[0], split))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), totals)
+
+        def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradient(state.params, part)), None
+
+        total, _ = jax.lax.scan(add, zeros, split)
+        return jax.tree.map(lambda x: x / parts, total)
+
+    def _mean(self, tree: Any) -> Any:
+        return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
+
+    def _variance(self, x: jax.Array) -> jax.Array:
+        mean = self._mean(x.mean())
+        return self._mean(jnp.square(x - mean).mean())
+
+
+def host_statistics(batch: Batch) -> Mapping[str, Any]:
+    """Least, mean and largest of a batch's arrays, to explain a loss that is not finite."""
+    arrays = {
+        "advantages": batch.advantages,
+        "returns": batch.returns,
+        "values": batch.rollout.values,
+        "log_probs": batch.rollout.log_probs,
+        "final_values": batch.rollout.final_values,
+    }
+    return {
+        name: {"min": float(x.min()), "mean": float(x.mean()), "max": float(x.max())}
+        for name, x in arrays.items()
+    }

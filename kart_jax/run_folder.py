@@ -1,0 +1,65 @@
+"""A run's folder: made once, never overwritten, written by one process at a time."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kart_jax import config as configs
+from kart_jax.config import TrainConfig
+
+SHAPING = ("height", "width", "colour", "stack", "action_set", "step_seconds", "simulator")
+"""Fields of the race that change the shape or the meaning of the parameters."""
+
+
+@contextmanager
+def open_run(config: TrainConfig) -> Iterator[Path]:
+    """Make the folder of a new run, or open that of a run to resume; held while in use.
+
+    Raises:
+        ValueError: the folder exists already, or holds a run that cannot be resumed so.
+    """
+    run_dir = config.run.run_dir or default_folder(config)
+    if config.run.resume:
+        check_resumable(configs.load(run_dir / "config.json"), config)
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise ValueError(
+            f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
+            "or choose another --run-dir"
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run_dir} is being written by another process") from None
+        configs.save(config, run_dir / "config.json")
+        yield run_dir
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """A folder named by the moment and the tracks."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    return Path("runs") / f"{stamp}_{'+'.join(config.race.track)[:40]}"
+
+
+def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:
+    """Refuse to resume a run with a policy of another shape or meaning.
+
+    Raises:
+        ValueError: names the fields that differ.
+    """
+    names = [("network", name) for name in vars(saved.network)]
+    names += [("race", name) for name in SHAPING] + [("run", "seed")]
+    changed = [
+        f"{name} ({getattr(getattr(saved, part), name)} -> {getattr(getattr(config, part), name)})"
+        for part, name in names
+        if getattr(getattr(saved, part), name) != getattr(getattr(config, part), name)
+    ]
+    if changed:
+        raise ValueError(
+            "a resumed run keeps what its parameters mean; these differ: "
+            + ", ".join(changed)
+            + ". Leave them out, or begin a new run with --init-from."
+        )

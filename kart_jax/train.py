@@ -1,0 +1,56 @@
+"""`python -m kart_jax.train`: train a policy, from an empty folder or from where it stopped."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kart_jax.config import TrainConfig, parse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the command line says; the exit status is 0, or 1 with an error printed."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        config = parse(arguments)
+        return run(config)
+    except (ValueError, RuntimeError, OSError) as error:
+        if os.environ.get("KART_JAX_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(config: TrainConfig) -> int:
+    """Train as configured and show what came of it."""
+    from kart_jax.game import check_installed
+    from kart_jax.run_folder import open_run
+    from kart_jax.trainer import Trainer
+
+    check_installed(config.race)
+    with open_run(config) as run_folder:
+        trainer = Trainer(config, run_folder)
+        finished = trainer.train()
+    if not config.run.quiet:
+        _show(trainer.run_dir, config, finished)
+    return 0
+
+
+def _show(run_dir: Path, config: TrainConfig, finished: bool) -> None:
+    """Drive the trained policy once and say where to look next."""
+    from kart_jax.play import play_in_child
+
+    if finished:
+        print("\nOne greedy episode of the trained policy:", flush=True)
+        play_in_child([str(run_dir), "--episodes", "1"])
+    print(
+        f"\nThe run is in {run_dir}. Next:\n"
+        f"  python -m kart_jax.play {run_dir} --episodes 10\n"
+        f"  python -m kart_jax.train --resume --run-dir {run_dir}\n"
+        f"  tensorboard --logdir {run_dir}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
