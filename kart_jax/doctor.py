@@ -1,0 +1,255 @@
+"""Check a machine before training on it: `python -m kart_jax.doctor`.
+
+One line for each check, with the remedy where something is amiss. The exit status is 1 if
+training cannot run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from kart_jax import system
+from kart_jax.config import PRESETS, TrainConfig
+from kart_jax.game import fetch, make_env
+from kart_jax.game.data import find_data
+from kart_jax.game.errors import DataError
+
+WORKER_MEMORY = 540 * 10**6
+"""Bytes that a worker holds with the game and a track loaded."""
+RUN_DISK = 10**9
+"""Bytes free for a run's checkpoints and logs."""
+NCCL_MEMORY = 512 * 10**6
+"""Bytes of /dev/shm that several NVIDIA GPUs need to talk to each other."""
+CGROUP = Path("/sys/fs/cgroup")
+TIMED_FRAMES = 50
+PROBE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found."""
+
+    name: str
+    state: Literal["ok", "warning", "FAILED"]
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.state:8}{self.name:16}{self.found}"
+        return f"{line}\n{'':24}-> {self.remedy}" if self.remedy else line
+
+
+def check_python() -> Check:
+    """Is Python new enough?"""
+    found = f"{platform.python_version()} on {platform.platform()}"
+    if sys.version_info < system.PYTHON:
+        needed = ".".join(map(str, system.PYTHON))
+        return Check("Python", "FAILED", found, f"install Python {needed} or newer")
+    return Check("Python", "ok", found)
+
+
+def check_jax() -> Check:
+    """Which devices does JAX see, and does it miss a GPU?"""
+    result = _probe("jax_devices")
+    if isinstance(result, str):
+        return Check("JAX", "FAILED", result, "install it anew: pip install -e .")
+    found = f"{version('jax')}, devices: {', '.join(result['devices'])}"
+    if result["backend"] == "cpu" and Path("/proc/driver/nvidia/gpus").is_dir():
+        remedy = "to use this machine's NVIDIA GPU: pip install -r requirements-cuda.txt"
+        return Check("JAX", "warning", found, remedy)
+    shared = shutil.disk_usage("/dev/shm").total
+    if result["backend"] == "gpu" and len(result["devices"]) > 1 and shared < NCCL_MEMORY:
+        remedy = "several GPUs need more: start the container with --shm-size=1g"
+        return Check("JAX", "FAILED", f"{found}; /dev/shm has {_size(shared)}", remedy)
+    return Check("JAX", "ok", found)
+
+
+def check_data() -> Check:
+    """Is there game data of the engine's version?"""
+    try:
+        folder = find_data()
+    except DataError as error:
+        return Check("game data", "FAILED", str(error), "unset it: python -m kart_jax.data")
+    if folder is None:
+        return Check("game data", "FAILED", "none found", "python -m kart_jax.data")
+    return Check("game data", "ok", f"SuperTuxKart {fetch.VERSION} in {folder}")
+
+
+def check_libraries() -> Check:
+    """Are the system's libraries there that the game links to or draws with?"""
+    if missing := system.missing_packages():
+        remedy = f"as root: {system.install_command(missing)}"
+        return Check("libraries", "FAILED", f"missing: {', '.join(missing)}", remedy)
+    return Check("libraries", "ok", "GLib, EGL, OpenGL and a driver")
+
+
+def check_memory(config: TrainConfig) -> Check:
+    """Is there memory for the workers?"""
+    workers, free = config.workers.num_envs, free_memory()
+    found = f"{_size(free)} free, {workers} workers take {_size(workers * WORKER_MEMORY)}"
+    if free < workers * WORKER_MEMORY:
+        fit = free // WORKER_MEMORY
+        remedy = f"train with --num-envs {fit} or fewer" if fit else "free some memory"
+        return Check("memory", "FAILED", found, remedy)
+    return Check("memory", "ok", found)
+
+
+def check_shared_memory(config: TrainConfig) -> Check:
+    """Can the memory be had that the workers' frames travel through?
+
+    It has no name in /dev/shm, so a container's 64 MB there are no limit to it.
+    """
+    race = config.race
+    # Twice: an ended episode's last frame is kept beside the next one's first.
+    needed = 2 * config.workers.num_envs * race.height * race.width * race.channels
+    try:
+        block = os.memfd_create("kart_jax-doctor")
+        try:
+            os.posix_fallocate(block, 0, needed)
+        finally:
+            os.close(block)
+    except OSError as error:
+        remedy = "let the container use memfd_create, or give it more memory"
+        return Check("shared memory", "FAILED", f"no {_size(needed)}: {error}", remedy)
+    return Check("shared memory", "ok", f"{_size(needed)} for frames")
+
+
+def check_disk() -> Check:
+    """Is there room for a run?"""
+    free = shutil.disk_usage(Path.cwd()).free
+    found = f"{_size(free)} free in {Path.cwd()}"
+    if free < RUN_DISK:
+        remedy = f"make room for {_size(RUN_DISK)} of checkpoints and logs, or choose --run-dir"
+        return Check("disk", "FAILED", found, remedy)
+    return Check("disk", "ok", found)
+
+
+def check_frame(config: TrainConfig) -> Check:
+    """Does the game draw, and how fast? Tried in a process of its own, as it may kill it."""
+    result = _probe("frame_rate", config.run.preset)
+    race = config.race
+    size = f"{race.width} x {race.height}"
+    if isinstance(result, str):
+        remedy = "see to the FAILED lines above; the last words of the game are printed here"
+        return Check("one frame", "FAILED", f"{size}: {result}", remedy)
+    found = f"{size} on {race.track[0]}, {result['rate']:.0f} frames/s in one process"
+    if result["spread"] == 0:
+        return Check("one frame", "FAILED", f"{found}, all of one colour", "update the driver")
+    return Check("one frame", "ok", found)
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that new processes can use, a container's limit included."""
+    free = psutil.virtual_memory().available
+    limit = CGROUP / "memory.max"
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        used = int((CGROUP / "memory.current").read_text()) - int(counts["inactive_file"])
+        free = min(free, int(text) - used)
+    return max(free, 0)
+
+
+def jax_devices() -> dict[str, Any]:
+    """Return JAX's backend and devices."""
+    import jax
+
+    return {"backend": jax.default_backend(), "devices": [str(d) for d in jax.devices()]}
+
+
+def frame_rate(preset: str) -> dict[str, Any]:
+    """Return the frames a second that this process draws, and the spread of a frame's values."""
+    with make_env(replace(PRESETS[preset].race, stack=1)) as env:
+        env.reset(seed=0)
+        start = time.perf_counter()
+        for _ in range(TIMED_FRAMES):
+            frame, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        seconds = time.perf_counter() - start
+    return {"rate": TIMED_FRAMES / seconds, "spread": int(frame.max()) - int(frame.min())}
+
+
+def _probe(function: str, *arguments: str) -> dict[str, Any] | str:
+    """Run a function of this module in a throw-away process; return its answer or last words."""
+    code = (
+        "import json, sys; from kart_jax import doctor; "
+        "print(json.dumps(getattr(doctor, sys.argv[1])(*sys.argv[2:])))"
+    )
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", code, function, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_SECONDS} s"
+    if run.returncode:
+        words = run.stderr.strip().splitlines() or ["without a word"]
+        return f"the process ended with status {run.returncode}: {words[-1]}"
+    answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return answer
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
+def run_checks(config: TrainConfig) -> Iterator[Check]:
+    """Yield what each check finds, the cheap ones first."""
+    checks: list[Callable[[], Check]] = [
+        check_python,
+        check_libraries,
+        check_data,
+        lambda: check_memory(config),
+        lambda: check_shared_memory(config),
+        check_disk,
+        check_jax,
+        lambda: check_frame(config),
+    ]
+    for check in checks:
+        yield check()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a line for each check; return 1 if training cannot run, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kart_jax.doctor",
+        description="Check whether this machine can train; a remedy for everything amiss.",
+    )
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu", help="as for training")
+    parser.add_argument("--num-envs", type=int, help="workers, by default those of the preset")
+    options = parser.parse_args(arguments)
+    config = PRESETS[options.preset]
+    if options.num_envs is not None:
+        try:
+            workers = replace(config.workers, num_envs=options.num_envs, groups=1)
+        except ValueError as error:
+            parser.error(str(error))
+        config = replace(config, workers=workers)
+    failed = False
+    for check in run_checks(config):
+        print(check, flush=True)
+        failed |= check.state == "FAILED"
+    print("\nTraining cannot run here yet." if failed else "\nThis machine can train.")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
