@@ -53,8 +53,7 @@ def find_problem(folder: Path) -> str | None:
 def find_data() -> Path | None:
     """Return the folder to name in SUPERTUXKART_DATADIR, or None if there is no data yet.
 
-    Looks where the variable points, then in our cache, in that of pystk2, and where
-    Debian's package installs it.
+    Looks where the variable points, then in our cache, then in that of pystk2.
 
     Raises:
         DataError: the variable is set, but the engine cannot read what is there.
@@ -63,7 +62,7 @@ def find_data() -> Path | None:
         if problem := find_problem(Path(named)):
             raise DataError(f"{VARIABLE}={named} is of no use: {problem}. Correct it or unset it.")
         return Path(named)
-    for folder in (cached_data(), pystk2_data(), Path("/usr/share/games/supertuxkart")):
+    for folder in (cached_data(), pystk2_data()):
         if folder.is_dir() and find_problem(folder) is None:
             return folder
     return None
