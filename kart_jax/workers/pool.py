@@ -1,0 +1,95 @@
+"""All environments behind one interface: in supervised processes, or in this one."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from kart_jax.game.config import RaceConfig
+from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.worker import EnvRunner, MakeEnv
+
+Ended = tuple[dict[str, Any], dict[str, Any]]
+"""An episode's last info, and the first of the one that follows."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker was lost in this step; its successor's first info."""
+
+    reset_info: dict[str, Any]
+
+
+Answer = None | Ended | Lost
+
+
+def derive_seed(*parts: int) -> int:
+    """Seed from (run's seed, environment, how many workers it has lost).
+
+    Each environment gets its own, and a successor does not repeat its predecessor.
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+class Pool(Protocol):
+    """What `KartVectorEnv` steps."""
+
+    slots: Slots
+    losses: int
+
+    def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Begin an episode everywhere, from `seed` if given; the first infos."""
+
+    def send(self, members: range) -> None:
+        """Let `members` step with the actions in the slots."""
+
+    def receive(self, members: range) -> list[Answer]:
+        """What came of their steps; the arrays are in the slots."""
+
+    def get_states(self) -> list[Any]:
+        """What each environment's future depends on."""
+
+    def set_states(self, states: list[Any]) -> None:
+        """Restore what `get_states` gave."""
+
+    def close(self) -> None:
+        """End everything."""
+
+
+class SerialPool:
+    """The environments in this process, for debugging; nothing is survived."""
+
+    losses = 0
+
+    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout) -> None:
+        """Make the environments."""
+        self.slots = Slots(layout, None)
+        self._runners = [EnvRunner(make(race), self.slots, i) for i in range(layout.num_envs)]
+
+    def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Begin an episode everywhere, from `seed` if given; the first infos."""
+        return [
+            runner.reset(None if seed is None else derive_seed(seed, index, 0), options)
+            for index, runner in enumerate(self._runners)
+        ]
+
+    def send(self, members: range) -> None:
+        """Nothing: the steps are taken in `receive`."""
+
+    def receive(self, members: range) -> list[Answer]:
+        """Step `members`."""
+        return [self._runners[i].step() for i in members]
+
+    def get_states(self) -> list[Any]:
+        """What each environment's future depends on."""
+        return [runner.get_state() for runner in self._runners]
+
+    def set_states(self, states: list[Any]) -> None:
+        """Restore what `get_states` gave."""
+        for runner, state in zip(self._runners, states, strict=True):
+            runner.set_state(state)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for runner in self._runners:
+            runner.env.close()

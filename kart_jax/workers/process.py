@@ -1,0 +1,139 @@
+"""The trainer's side of one worker process."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from typing import Any
+
+from kart_jax.game.config import RaceConfig
+from kart_jax.workers.errors import WorkerLoss, WorkerLostError
+from kart_jax.workers.protocol import OBJECT, STEP, Layout, receive_object, send_object
+from kart_jax.workers.worker import MakeEnv
+
+LAST_WORDS = 2000
+"""Bytes of a lost worker's output that are shown."""
+DEATH_TIME = 5.0
+"""Seconds that the kernel may take to end a worker that has closed its socket."""
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class WorkerProcess:
+    """One spawned process that runs one environment.
+
+    A process of its own executable, not `multiprocessing`: that would import the
+    trainer's main module, and with it JAX, into each worker. The thread that makes
+    workers must outlive them: the kernel ends them with it.
+    """
+
+    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout, memory: int, index: int):
+        """Start the process; it makes its environment and waits for commands."""
+        self.index = index
+        self.started = False
+        self.loss: WorkerLoss | None = None
+        self._command, self._since, self._timeout = "start", time.monotonic(), 0.0
+        descriptor = os.memfd_create("kart_jax-log")
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
+        self._log = open(descriptor, "rb", buffering=0)  # noqa: SIM115
+        self._link, theirs = socket.socketpair()
+        python_path = [path or os.getcwd() for path in sys.path]
+        serve = "from kart_jax.workers.worker import main; main()"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", serve, str(theirs.fileno()), str(os.getpid())],
+                env=os.environ
+                | dict.fromkeys(ONE_THREAD, "1")
+                | {"PYTHONPATH": os.pathsep.join(python_path)},
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # the terminal's Ctrl-C is not for workers
+            )
+        send_object(self._link, (make, race, layout, index), (memory,))
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def step(self) -> None:
+        """Have it step with the actions in memory."""
+        self._command = "step"
+        self._since = time.monotonic()
+        with contextlib.suppress(OSError):  # it died: told when its answer is read
+            self._link.send(STEP)
+
+    def call(self, command: str, *arguments: Any) -> None:
+        """Have it run a method of `EnvRunner`."""
+        self._command = command
+        self._since = time.monotonic()
+        with contextlib.suppress(OSError):  # as in `step`
+            send_object(self._link, (command, *arguments))
+
+    def answer(self, timeout: float) -> Any:
+        """What the command returned.
+
+        Raises:
+            WorkerLostError: it is gone, or did not answer for `timeout` seconds; by
+                then it has been ended.
+        """
+        if self.loss is not None:
+            raise WorkerLostError(self.loss, hung=False)
+        if timeout != self._timeout:
+            self._set_timeout(timeout)
+        try:
+            mark = self._link.recv(1)
+            answer = receive_object(self._link) if mark == OBJECT else None
+        except BlockingIOError:
+            raise self._lost(hung=True) from None
+        except (EOFError, ConnectionError):
+            raise self._lost(hung=False) from None
+        if not mark:
+            raise self._lost(hung=False)
+        self.started = True
+        return answer
+
+    def hang_up(self) -> None:
+        """Tell it to leave."""
+        self._link.close()
+
+    def end(self, timeout: float) -> int:
+        """Kill it unless it leaves within `timeout` seconds; its exit status."""
+        self.hang_up()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        return self._process.wait()
+
+    def _set_timeout(self, timeout: float) -> None:
+        """Have the kernel time it: one system call less per answer than `settimeout`."""
+        self._timeout = timeout
+        interval = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._link.setsockopt(socket.SOL_SOCKET, direction, interval)
+
+    def _lost(self, hung: bool) -> WorkerLostError:
+        """End it, and say what happened."""
+        waited = time.monotonic() - self._since
+        status = self.end(0.0 if hung else DEATH_TIME)
+        if hung:
+            cause = f"no answer for {waited:.1f} s"
+        elif status < 0:
+            cause = f"ended by {signal.Signals(-status).name}"
+        else:
+            cause = f"exit status {status}"
+        command = self._command if self.started else f"{self._command} at start-up"
+        self.loss = WorkerLoss(self.index, "", command, cause, self._last_words())
+        return WorkerLostError(self.loss, hung)
+
+    def _last_words(self) -> str:
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - LAST_WORDS))
+        return self._log.read().decode(errors="replace").strip()

@@ -1,0 +1,151 @@
+"""Workers that die, fail or hang are named, replaced, and counted."""
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from kart_jax.game.config import RaceConfig
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.errors import WorkerLoss, WorkerLostError, WorkersLostError
+from kart_jax.workers.pool import Answer, Lost, derive_seed
+from kart_jax.workers.process import WorkerProcess
+from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.worker import MakeEnv
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 0.001
+"""Seconds to wait for an answer that should be there already."""
+LEAVE_TIME = 2.0
+"""Seconds that workers get to leave by themselves."""
+
+
+class ProcessPool:
+    """One supervised process per environment."""
+
+    def __init__(
+        self, make: MakeEnv, race: RaceConfig, layout: Layout, workers: WorkerConfig
+    ) -> None:
+        """Start the processes; they get ready while the trainer goes on."""
+        self.losses = 0
+        self._make, self._race, self._layout = make, race, layout
+        self._workers, self._seed = workers, 0
+        self._memory = layout.create_memory()
+        self.slots = Slots(layout, self._memory)
+        self._in_a_row: dict[int, list[WorkerLoss]] = {}
+        self._incarnations = [0] * layout.num_envs
+        self._processes = [self._spawn(index) for index in range(layout.num_envs)]
+
+    def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Begin an episode everywhere, from `seed` if given; the first infos.
+
+        Raises:
+            WorkersLostError: one environment has lost too many workers in a row.
+        """
+        if seed is not None:
+            self._seed, self._incarnations = seed, [0] * len(self._processes)
+        for index, process in enumerate(self._processes):
+            process.call("reset", None if seed is None else self._seed_of(index), options)
+        answers = self._answers(range(len(self._processes)))
+        lost = [index for index, answer in answers.items() if isinstance(answer, WorkerLoss)]
+        answers |= self._replace(lost, options)
+        return list(answers.values())
+
+    def send(self, members: range) -> None:
+        """Let `members` step with the actions in the slots."""
+        for index in members:
+            self._processes[index].step()
+
+    def receive(self, members: range) -> list[Answer]:
+        """What came of their steps; stays until the successors of lost workers are ready.
+
+        Raises:
+            WorkersLostError: one environment has lost too many workers in a row.
+        """
+        answers = self._answers(members)
+        lost = [index for index, answer in answers.items() if isinstance(answer, WorkerLoss)]
+        if self._in_a_row:
+            for index in set(members) - set(lost):
+                self._in_a_row.pop(index, None)
+        if lost:
+            answers |= {index: Lost(info) for index, info in self._replace(lost, None).items()}
+        return list(answers.values())
+
+    def get_states(self) -> list[Any]:
+        """What each environment's future depends on; None for a worker that just died.
+
+        Its loss is told by the next step.
+        """
+        for process in self._processes:
+            process.call("get_state")
+        answers = self._answers(range(len(self._processes)))
+        return [
+            None if isinstance(answer, WorkerLoss) else (self._incarnations[index], answer)
+            for index, answer in answers.items()
+        ]
+
+    def set_states(self, states: list[Any]) -> None:
+        """Restore what `get_states` gave."""
+        restored = [index for index, state in enumerate(states) if state is not None]
+        for index in restored:
+            self._incarnations[index], state = states[index]
+            self._processes[index].call("set_state", state)
+        self._answers(restored)
+
+    def close(self) -> None:
+        """End the processes, by force where they do not leave at once."""
+        for process in self._processes:
+            process.hang_up()
+        deadline = time.monotonic() + LEAVE_TIME
+        for process in self._processes:
+            process.end(max(0.0, deadline - time.monotonic()))
+        os.close(self._memory)
+
+    def _answers(self, members: Iterable[int]) -> dict[int, Any]:
+        """Each member's answer, or its `WorkerLoss`."""
+        answers: dict[int, Any] = {}
+        hung = False
+        for index in members:
+            process = self._processes[index]
+            patience = (
+                self._workers.step_timeout if process.started else self._workers.start_timeout
+            )
+            try:
+                answers[index] = process.answer(AT_ONCE if hung else patience)
+            except WorkerLostError as error:
+                answers[index] = error.loss
+                hung = hung or error.hung  # the others had as much time
+        return answers
+
+    def _replace(self, lost: list[int], options: dict[str, Any] | None) -> dict[int, Any]:
+        """Put successors in place of `lost` workers; their first infos."""
+        infos: dict[int, Any] = {}
+        while lost:
+            for index in lost:
+                self._count(index)
+                self._incarnations[index] += 1
+                self._processes[index] = self._spawn(index)
+                self._processes[index].call("reset", self._seed_of(index), options)
+            infos |= self._answers(lost)
+            lost = [index for index in lost if isinstance(infos[index], WorkerLoss)]
+        return infos
+
+    def _count(self, index: int) -> None:
+        loss = self._processes[index].loss
+        assert loss is not None
+        loss = replace(loss, track=self.slots.tracks[index].decode())
+        logger.warning("%s", loss)
+        self.losses += 1
+        in_a_row = self._in_a_row.setdefault(index, [])
+        in_a_row.append(loss)
+        if len(in_a_row) > self._workers.max_losses:
+            raise WorkersLostError(in_a_row, self._workers.max_losses)
+
+    def _spawn(self, index: int) -> WorkerProcess:
+        return WorkerProcess(self._make, self._race, self._layout, self._memory, index)
+
+    def _seed_of(self, index: int) -> int:
+        return derive_seed(self._seed, index, self._incarnations[index])

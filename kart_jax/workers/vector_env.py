@@ -1,0 +1,260 @@
+"""Many races at once, as a Gymnasium vector environment and in groups for the trainer."""
+
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from gymnasium.error import (
+    AlreadyPendingCallError,
+    ClosedEnvironmentError,
+    NoAsyncCallError,
+    ResetNeeded,
+)
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.pool import Answer, Lost, Pool, SerialPool
+from kart_jax.workers.protocol import Layout, StepBatch
+from kart_jax.workers.supervision import ProcessPool
+from kart_jax.workers.worker import MakeEnv
+
+
+class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
+    """`num_envs` races, each in a supervised process of its own.
+
+    Gymnasium's `reset` and `step` return whole frame stacks. The trainer's `start`,
+    `send` and `receive` return each new frame once, and work in groups: while the
+    actions of one are computed, the other simulates. Group g holds environments
+    `[g * G, (g + 1) * G)`.
+
+    An ended episode is followed by the next one's first frame in the same step. Infos
+    are told where episodes begin and end; per step only a byte travels.
+    """
+
+    def __init__(
+        self, race: RaceConfig, workers: WorkerConfig, seed: int, make: MakeEnv = make_env
+    ) -> None:
+        """Start the workers.
+
+        Args:
+            race: what each environment runs.
+            workers: how many, and how they are watched.
+            seed: at least 0; each environment's own seed is derived from it.
+            make: makes an environment; an importable function.
+
+        Raises:
+            ValueError: `race` is wrong, or its frames are not uint8 `[T, H, W, C]`.
+            MemoryError: there is no shared memory for so many frames.
+        """
+        env = make(race)
+        space = env.observation_space
+        if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) != 4:
+            raise ValueError(f"workers need observations uint8 [T, H, W, C], not {space}")
+        self.num_envs = workers.num_envs
+        self.single_observation_space, self.single_action_space = space, env.action_space
+        self.observation_space = batch_space(space, self.num_envs)
+        self.action_space = batch_space(env.action_space, self.num_envs)
+        self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        env.close()
+        stack, *frame_shape = space.shape
+        size = self.num_envs // workers.groups
+        self.groups = [range(g * size, (g + 1) * size) for g in range(workers.groups)]
+        self._waiting: set[int] = set()
+        self._last_frames: list[NDArray[np.uint8]] = []
+        self._stack = FrameStack(self.num_envs, stack, tuple(frame_shape))
+        self._seed: int | None = seed
+        self._pool = self._make_pool(replace(race, stack=1), workers, tuple(frame_shape), make)
+
+    def _make_pool(
+        self, race: RaceConfig, workers: WorkerConfig, frame_shape: tuple[int, ...], make: MakeEnv
+    ) -> Pool:
+        actions = self.single_action_space
+        assert actions.shape is not None
+        layout = Layout(self.num_envs, frame_shape, actions.shape, np.dtype(actions.dtype).str)
+        if workers.workers == "serial":
+            return SerialPool(make, race, layout)
+        return ProcessPool(make, race, layout, workers)
+
+    @property
+    def losses(self) -> int:
+        """Workers lost and replaced so far."""
+        return self._pool.losses
+
+    # The trainer's interface
+
+    def start(self, options: dict[str, Any] | None = None) -> list[StepBatch]:
+        """Begin an episode everywhere; one batch per group, all of it first frames."""
+        self._check_idle()
+        infos = self._pool.reset(self._seed, options)
+        self._seed = None
+        self._last_frames = [self._frames(group) for group in range(len(self.groups))]
+        size = len(self.groups[0])
+        no, zeros = np.zeros(size, bool), np.zeros(size, np.float32)
+        return [
+            StepBatch(
+                frames=frames,
+                final_frames=np.zeros_like(frames),
+                rewards=zeros,
+                terminated=no,
+                truncated=no,
+                first=np.ones(size, bool),
+                lost=no,
+                reset_infos=dict(enumerate(infos[members.start : members.stop])),
+            )
+            for frames, members in zip(self._last_frames, self.groups, strict=True)
+        ]
+
+    def send(self, group: int, actions: ArrayLike) -> None:
+        """Let the `group` step with `actions` `[G, ...]`.
+
+        Raises:
+            ClosedEnvironmentError, ResetNeeded, AlreadyPendingCallError: out of order.
+            ValueError: wrong shape.
+        """
+        self._check_open()
+        if not self._last_frames:
+            raise ResetNeeded("call `start` or `reset` before the first step")
+        if group in self._waiting:
+            raise AlreadyPendingCallError(f"group {group} has not been received yet", "step")
+        members = self.groups[group]
+        slots = self._pool.slots.actions[members.start : members.stop]
+        actions = np.asarray(actions)
+        if actions.shape != slots.shape:
+            raise ValueError(f"actions have shape {actions.shape}; a group takes {slots.shape}")
+        np.copyto(slots, actions, casting="same_kind")
+        self._pool.send(members)
+        self._waiting.add(group)
+
+    def receive(self, group: int) -> StepBatch:
+        """What came of the `group`'s step.
+
+        Raises:
+            ClosedEnvironmentError, NoAsyncCallError: out of order.
+            WorkersLostError: one environment has lost too many workers in a row.
+        """
+        self._check_open()
+        if group not in self._waiting:
+            raise NoAsyncCallError(f"nothing was sent to group {group}", "step")
+        self._waiting.remove(group)
+        answers = self._pool.receive(self.groups[group])
+        batch = self._batch(group, answers)
+        self._last_frames[group] = batch.frames
+        return batch
+
+    def get_states(self) -> list[Any]:
+        """State of each environment; None where it cannot be saved (the real game)."""
+        self._check_idle()
+        return self._pool.get_states()
+
+    def set_states(self, states: list[Any]) -> None:
+        """Go on where `get_states` was called; entries of None begin an episode."""
+        self._check_idle()
+        self._pool.set_states(states)
+
+    # Gymnasium's interface
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Begin an episode everywhere; stacks `[N, T, H, W, C]` and infos."""
+        self._seed = self._seed if seed is None else seed
+        infos: dict[str, Any] = {}
+        batches = self.start(options)
+        for members, batch in zip(self.groups, batches, strict=True):
+            for place, info in batch.reset_infos.items():
+                infos = self._add_info(infos, info, members[place])
+        self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
+        return self._stack.stacks(), infos
+
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step everywhere with `actions` `[N, ...]`; stacks `[N, T, H, W, C]` and the rest.
+
+        Where an episode ended, `infos` has its `final_obs` and `final_info`
+        (`{"lost": True}` if its worker was lost).
+        """
+        actions = np.asarray(actions)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
+        for group, members in enumerate(self.groups):
+            self.send(group, actions[members.start : members.stop])
+        batches = [self.receive(group) for group in range(len(self.groups))]
+        infos: dict[str, Any] = {}
+        for members, batch in zip(self.groups, batches, strict=True):
+            for place, info in batch.reset_infos.items():
+                env = members[place]
+                final = {
+                    "final_obs": self._stack.stack_ending_with(batch.final_frames[place], env),
+                    "final_info": batch.final_infos.get(place, {"lost": True}),
+                }
+                infos = self._add_info(self._add_info(infos, final, env), info, env)
+        self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
+        return (
+            self._stack.stacks(),
+            _joined(batches, "rewards"),
+            _joined(batches, "terminated"),
+            _joined(batches, "truncated"),
+            infos,
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the workers."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        """Close at the end of a `with` block."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close, whatever happened."""
+        self.close()
+
+    def _frames(self, group: int) -> NDArray[np.uint8]:
+        members = self.groups[group]
+        frames = self._pool.slots.frames[members.start : members.stop].copy()
+        frames.flags.writeable = False  # whoever keeps a view of it may rely on it
+        return frames
+
+    def _batch(self, group: int, answers: list[Answer]) -> StepBatch:
+        """Copy the group's rows out of the slots, and sort the answers into them."""
+        rows = slice(self.groups[group].start, self.groups[group].stop)
+        slots = self._pool.slots
+        batch = StepBatch(
+            frames=self._frames(group),
+            final_frames=np.zeros_like(slots.frames[rows]),
+            rewards=slots.rewards[rows].copy(),
+            terminated=slots.terminated[rows].copy(),
+            truncated=slots.truncated[rows].copy(),
+            first=np.array([answer is not None for answer in answers]),
+            lost=np.array([isinstance(answer, Lost) for answer in answers]),
+        )
+        for place in np.flatnonzero(batch.first).tolist():
+            answer = answers[place]
+            if isinstance(answer, Lost):
+                batch.rewards[place], batch.terminated[place] = 0.0, False
+                batch.truncated[place] = True
+                batch.final_frames[place] = self._last_frames[group][place]
+                batch.reset_infos[place] = answer.reset_info
+            elif answer is not None:
+                batch.final_frames[place] = slots.final_frames[rows][place]
+                batch.final_infos[place], batch.reset_infos[place] = answer
+        return batch
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("the workers have been closed")
+
+    def _check_idle(self) -> None:
+        self._check_open()
+        if self._waiting:
+            raise AlreadyPendingCallError("receive what was sent first", "step")
+
+
+def _joined(batches: list[StepBatch], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(batch, name) for batch in batches])
