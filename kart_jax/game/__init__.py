@@ -1,16 +1,25 @@
 """All that knows SuperTuxKart. Nothing here imports JAX."""
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 
 from kart_jax.game.config import RaceConfig
+from kart_jax.registration import register_envs
 
-__all__ = ["RaceConfig", "make_env"]
+__all__ = ["RaceConfig", "make", "make_env"]
+
+register_envs()
 
 
 def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -> gym.Env[Any, Any]:
-    """The environment of a configuration, on the real game or the fake one."""
+    """The environment of a configuration, on the real game or the fake one.
+
+    Raises:
+        ValueError: a value that the game cannot take; names the field and what is allowed.
+        DataError: the game's data is missing or of another version.
+    """
     config = config or RaceConfig()
     if config.simulator == "fake":
         from kart_jax.game.fake import FakeKartEnv
@@ -19,3 +28,15 @@ def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -
     from kart_jax.game.env import KartEnv
 
     return KartEnv(config, render_mode)
+
+
+def make(
+    config: RaceConfig | None = None, render_mode: str | None = None, **fields: Any
+) -> gym.Env[Any, Any]:
+    """What `gymnasium.make` calls: `fields` are fields of `RaceConfig` by name.
+
+    Raises:
+        ValueError: as `make_env`.
+        TypeError: a field that `RaceConfig` does not have.
+    """
+    return make_env(replace(config or RaceConfig(), **fields), render_mode)

@@ -1,11 +1,21 @@
 """Where on the track a kart is: progress along the track's centre line, in metres."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+REACH = 40.0
+"""Metres of road, before and after its last place, within which a kart is looked for."""
+TURN = math.radians(30)
+"""Change of the road's heading that counts as a turn."""
+HORIZON = 200
+"""Metres ahead within which the next turn is looked for."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +25,13 @@ class Place:
     node: int
     """Segment of the centre line."""
     along: float
-    """Metres from the start line to the foot of the perpendicular, 0 to the lap's length."""
+    """Metres from the start line along the centre line, 0 to the lap's length."""
     lateral: float
     """Metres to the right of the centre line."""
     distance: float
-    """Metres from the centre line's segment, in space."""
+    """Metres from the centre line, in space."""
     direction: float
-    """Heading of the centre line there, radians, 0 = +z, growing towards +x."""
+    """Heading of the centre line there: radians, 0 = +z, growing towards +x (the right)."""
 
 
 class CentreLine:
@@ -44,89 +54,129 @@ class CentreLine:
             successors: numbers of the segments that follow each segment.
             length: metres of one lap.
         """
-        segments = np.asarray(nodes, np.float64)
-        self.start = segments[:, 0]
-        self.span = segments[:, 1] - segments[:, 0]
+        ends = np.asarray(nodes, np.float64)
+        self.start = ends[:, 0]
+        self.span = ends[:, 1] - ends[:, 0]
         self.from_start = np.asarray(distances, np.float64)
         self.widths = np.asarray(widths, np.float64).reshape(-1)
         self.length = float(length)
-        self.successors = successors
         self._metres = self.from_start[:, 1] - self.from_start[:, 0]
         self._squared = np.maximum((self.span**2).sum(1), 1e-9)
         self._heading = np.arctan2(self.span[:, 0], self.span[:, 2])
-        self._predecessors: list[list[int]] = [[] for _ in successors]
+        self._after = successors
+        self._before: list[list[int]] = [[] for _ in successors]
         for node, following in enumerate(successors):
             for other in following:
-                self._predecessors[other].append(node)
-        self._all = np.arange(len(segments))
-        self._near: dict[int, npt.NDArray[np.int64]] = {}
+                self._before[other].append(node)
+        self._all = np.arange(len(ends))
+        self._near: dict[int, Indices] = {}
 
     def locate(self, point: npt.ArrayLike, near: int | None = None) -> Place:
         """The place of a point [3]: on the closest segment, of all or of those near a node."""
-        where = np.asarray(point, np.float64)
         candidates = self._all if near is None else self._neighbours(near)
-        offset = where - self.start[candidates]
+        offset = np.asarray(point, np.float64) - self.start[candidates]
         span = self.span[candidates]
-        t = np.clip((offset * span).sum(1) / self._squared[candidates], 0.0, 1.0)
-        gap = offset - t[:, None] * span
+        part = ((offset * span).sum(1) / self._squared[candidates]).clip(0.0, 1.0)
+        gap = offset - part[:, None] * span
         squared = (gap**2).sum(1)
         best = int(squared.argmin())
         node = int(candidates[best])
-        heading = self._heading[node]
+        heading = float(self._heading[node])
         return Place(
             node=node,
-            along=float(self.from_start[node, 0] + t[best] * self._metres[node]),
-            lateral=float(np.cos(heading) * -gap[best, 0] + np.sin(heading) * gap[best, 2]) * -1.0,
-            distance=float(np.sqrt(squared[best])),
-            direction=float(heading),
+            along=float(self.from_start[node, 0] + part[best] * self._metres[node]),
+            lateral=float(math.cos(heading) * gap[best, 0] - math.sin(heading) * gap[best, 2]),
+            distance=math.sqrt(squared[best]),
+            direction=heading,
         )
 
-    def point(self, along: float) -> tuple[Array, float]:
+    def point(self, along: float) -> tuple[Floats, float]:
         """The point [3] of the centre line at `along` metres, and the heading there."""
         inside = (self.from_start[:, 0] <= along) & (along < self.from_start[:, 1])
-        node = int(np.flatnonzero(inside)[0]) if inside.any() else 0
-        t = (along - self.from_start[node, 0]) / max(self._metres[node], 1e-9)
-        return self.start[node] + t * self.span[node], float(self._heading[node])
+        # Where branches of the road differ in length, their distances leave gaps.
+        node = int(
+            inside.argmax() if inside.any() else np.abs(self.from_start[:, 0] - along).argmin()
+        )
+        part = min(
+            max((along - self.from_start[node, 0]) / max(self._metres[node], 1e-9), 0.0), 1.0
+        )
+        return self.start[node] + part * self.span[node], float(self._heading[node])
 
-    def _neighbours(self, node: int, reach: float = 40.0) -> npt.NDArray[np.int64]:
-        """Segments within `reach` metres of road before and after a segment."""
+    def turn(self, along: float, ahead: float) -> float:
+        """How far the road has turned `ahead` metres further on: radians, right positive."""
+        here, there = (int(metres % self.length) for metres in (along, along + ahead))
+        last = len(self._headings) - 1
+        change = self._headings[min(there, last)] - self._headings[min(here, last)]
+        return (change + math.pi) % (2 * math.pi) - math.pi
+
+    def to_next_turn(self, along: float) -> float:
+        """Metres until the road's heading has changed by `TURN`, `HORIZON` at most."""
+        window = (int(along) + np.arange(HORIZON)) % len(self._headings)
+        change = np.abs(np.unwrap(self._headings[window] - self._headings[window[0]]))
+        return float(np.append(change, TURN).__ge__(TURN).argmax())
+
+    @cached_property
+    def _headings(self) -> Floats:
+        """The road's heading at every metre of the lap."""
+        return np.array([self.point(float(metre))[1] for metre in range(int(self.length) + 1)])
+
+    def _neighbours(self, node: int) -> Indices:
+        """Segments within `REACH` metres of road before and after a segment."""
         if node not in self._near:
-            found = {node}
-            for edges in (self.successors, self._predecessors):
-                frontier = [(node, 0.0)]
-                while frontier:
-                    at, metres = frontier.pop()
-                    for other in edges[at]:
-                        if metres <= reach and other not in found:
-                            found.add(other)
-                            frontier.append((other, metres + self._metres[other]))
-            self._near[node] = np.fromiter(sorted(found), np.int64)
+            found = self._reachable(node, self._after) | self._reachable(node, self._before)
+            self._near[node] = np.array(sorted(found))
         return self._near[node]
+
+    def _reachable(self, node: int, edges: list[list[int]]) -> set[int]:
+        shortest = {node: 0.0}
+        frontier = [node]
+        while frontier:
+            at = frontier.pop()
+            for other in edges[at]:
+                metres = shortest[at] + self._metres[other]
+                if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
+                    shortest[other] = metres
+                    frontier.append(other)
+        return set(shortest)
 
 
 class Progress:
     """Progress of one kart in one race, that only driving the road gains.
 
-    The kart's place is looked for only within 40 m of road of its last place, so
-    a shortcut across the land gains nothing until the kart is back on the road it left.
-    Crossing the start line backwards counts against the lap, and what counts is the
-    furthest point so far: ground driven twice, after a rescue or in circles, is paid once.
+    The kart is looked for only within `REACH` metres of road of its last place: a short
+    cut across the land gains nothing until the kart is back on the road that it left.
+    Crossing the start line backwards counts against the lap. What counts is the furthest
+    point so far: ground driven again, in circles or after a rescue, is paid once.
     """
 
     def __init__(self, line: CentreLine, point: npt.ArrayLike) -> None:
-        """Start at a point [3]; behind the start line counts as before it."""
+        """Start at a point [3]; the last half of the lap counts as before the start line."""
         self.line = line
         self.place = line.locate(point)
-        half = line.length / 2
-        self.along = self.place.along - (line.length if self.place.along > half else 0.0)
+        behind = self.place.along > line.length / 2
+        self.along = self.place.along - (line.length if behind else 0.0)
+        """Metres from the start line, growing over laps, negative before it."""
         self.first = self.best = self.along
 
-    def update(self, point: npt.ArrayLike) -> float:
-        """Move to a point [3]; the metres of new ground that gained."""
-        near = self.line.locate(point, self.place.node)
-        lap = self.line.length
-        self.along += (near.along - self.place.along + lap / 2) % lap - lap / 2
-        self.place = near
-        gained = max(self.along - self.best, 0.0)
-        self.best += gained
-        return gained
+    @classmethod
+    def from_anywhere(cls, line: CentreLine, point: npt.ArrayLike) -> "Progress":
+        """Start at a point [3] of the first lap: no place counts as before the start line."""
+        progress = cls(line, point)
+        progress.along = progress.first = progress.best = progress.place.along
+        return progress
+
+    def update(self, point: npt.ArrayLike) -> tuple[float, float]:
+        """Move to a point [3]: metres moved along the track, and metres of new ground."""
+        place = self.line.locate(point, self.place.node)
+        half = self.line.length / 2
+        moved = (place.along - self.place.along + half) % self.line.length - half
+        self.place = place
+        self.along += moved
+        ground = max(self.along - self.best, 0.0)
+        self.best += ground
+        return moved, ground
+
+    @property
+    def driven(self) -> float:
+        """Metres from the place of the start to the furthest point."""
+        return self.best - self.first

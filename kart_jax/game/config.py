@@ -5,23 +5,41 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from kart_jax.checks import check, check_choice
-
-ActionSetName = Literal["full", "reduced", "drive", "discrete", "continuous"]
+from kart_jax.game.rewards import TERMS
 
 TICK = 1 / 120
 """Length of one physics step of the game, in seconds of game time."""
 
+ActionSetName = Literal["full", "reduced", "drive", "discrete", "continuous"]
+RewardName = Literal["progress", "original"]
+Layout = Literal["thwc", "thw", "hwc"]
+Direction = Literal["forward", "reverse", "both"]
+
 
 @dataclass(frozen=True)
 class RaceConfig:
-    """One race as an environment: the track, the view, the controls, the ends."""
+    """One race as an environment: the track, the view, the controls, the rewards, the ends."""
 
     simulator: Literal["supertuxkart", "fake"] = "supertuxkart"
     """The real game, or a small deterministic stand-in without graphics, for tests."""
     track: tuple[str, ...] = ("lighthouse",)
     """Tracks to race on; one is drawn at each reset."""
+    track_weights: tuple[float, ...] = ()
+    """How often each track is drawn, in proportion; empty: all alike."""
+    direction: Direction = "forward"
+    """`both` draws one at each reset."""
+    laps: int = 1
+    """Laps of one race."""
     difficulty: int = 2
     """0 (slow) to 2 (fast): the speed of all karts and the skill of the opponents."""
+    kart: str = "tux"
+    """Model of the observed kart."""
+    karts: int = 1
+    """Karts in the race, 1 to 20; all but the observed one are driven by the game. With
+    opponents a reset loads the race anew (half a second) instead of restarting it."""
+    driver: Literal["agent", "ai"] = "agent"
+    """Who drives the observed kart: `ai` is the game's own; actions are then ignored and
+    `info["controls"]` tells what it did."""
 
     height: int = 48
     """Height of a frame in pixels."""
@@ -29,43 +47,138 @@ class RaceConfig:
     """Width of a frame in pixels."""
     colour: Literal["grey", "rgb"] = "grey"
     """One luminance channel, or red, green and blue."""
+    depth: bool = False
+    """One more channel: distance on a logarithmic scale, 0 at 1 m to 255 at 1 km."""
+    hud: bool = False
+    """Draw position, lap, speed and map over the frame: for viewers, and slow."""
     stack: int = 5
     """Frames in one observation, oldest first."""
+    layout: Layout = "thwc"
+    """Axes of an observation (time, height, width, channel); `thw` needs one channel,
+    `hwc` folds time into channels, oldest frame first."""
+    state_vector: bool = False
+    """Observe a dictionary of `frames` and `state` (speed, heading, bends ahead...)."""
 
     step_seconds: float = 0.1
-    """Game seconds of one action; a multiple of 1/120."""
+    """Game seconds of one step of the game; a multiple of 1/120."""
+    action_repeat: int = 1
+    """Steps of the game for which one action is held; only the last one is drawn."""
     time_limit: float = 120.0
     """Game seconds after which an episode is truncated."""
     stuck_seconds: float = 2.5
-    """Game seconds without a new best progress after which an episode is truncated."""
+    """Game seconds without another metre of progress after which an episode is truncated."""
+    wrong_way_seconds: float = 5.0
+    """Game seconds of driving the wrong way after which an episode is truncated."""
 
     action_set: ActionSetName = "full"
-    """`full`: the seven parts; `drive`: throttle (no, yes) and steer (left, none, right)."""
+    """`full`: the seven parts; `reduced`: without rescue; `drive`: throttle (no, yes) and
+    steer (left, none, right); `discrete`: a list of useful combinations; `continuous`:
+    steer and throttle, each -1 to 1."""
+    reward: RewardName = "progress"
+    """`progress`: metres gained, less time, off-road and wrong-way costs, with a finish
+    bonus; `original`: the reward of the first version, which pays for tricks."""
+    reward_weights: tuple[tuple[str, float], ...] = ()
+    """Weights of reward terms to change or to add, such as `time -0.2 off_road 0`."""
+
+    start_position: int = 1
+    """Place on the grid, 1 in front; 0 draws one at each reset."""
+    start_jitter: float = 0.0
+    """Metres by which the start is moved sideways at most, either way, at random."""
+    start_actions: int = 0
+    """Random actions at most before control begins, unseen."""
+    random_start: float = 0.0
+    """Share of episodes that start at a random point along the track instead of the grid."""
+    hold_start: bool = False
+    """Hold the accelerator during the countdown, for a head start of less than 0.1 s."""
 
     def __post_init__(self) -> None:
         """Refuse values that the game cannot take."""
-        if isinstance(self.track, str):
-            object.__setattr__(self, "track", (self.track,))
+        self._make_tuples()
         check_choice("simulator", self.simulator, ["supertuxkart", "fake"])
         check(len(self.track) > 0, "track", self.track, "at least one track")
+        self._check_choices()
+        self._check_counts()
+        self._check_times()
+        weights = self.track_weights
+        check(
+            not weights or (len(weights) == len(self.track) and min(weights) >= 0 < sum(weights)),
+            "track_weights",
+            weights,
+            f"empty, or {len(self.track)} numbers of at least 0, one for each track, not all 0",
+        )
+        check(
+            self.layout != "thw" or self.channels == 1,
+            "layout",
+            self.layout,
+            "thwc or hwc where a frame has more than one channel",
+        )
+        check(
+            self.karts == 1 or self.random_start == 0,
+            "random_start",
+            self.random_start,
+            "0 with opponents (karts > 1), since the game could not rank the karts",
+        )
+        for name, weight in self.reward_weights:
+            check_choice("reward_weights", name, TERMS)
+            check(math.isfinite(weight), "reward_weights", (name, weight), "a finite number")
+
+    def _make_tuples(self) -> None:
+        """Accept a single track, and the lists that JSON makes of tuples."""
+        track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
+        object.__setattr__(self, "track", track)
+        object.__setattr__(self, "track_weights", tuple(self.track_weights))
+        pairs = tuple((str(name), float(weight)) for name, weight in self.reward_weights)
+        object.__setattr__(self, "reward_weights", pairs)
+
+    def _check_choices(self) -> None:
         check_choice("difficulty", self.difficulty, [0, 1, 2])
-        for name in ("height", "width", "stack"):
-            value = getattr(self, name)
-            check(value >= 1, name, value, "at least 1")
+        check_choice("direction", self.direction, get_args(Direction))
+        check_choice("driver", self.driver, ["agent", "ai"])
         check_choice("colour", self.colour, ["grey", "rgb"])
+        check_choice("layout", self.layout, get_args(Layout))
+        check_choice("action_set", self.action_set, get_args(ActionSetName))
+        check_choice("reward", self.reward, get_args(RewardName))
+
+    def _check_counts(self) -> None:
+        limits = {
+            "laps": (1, 100),
+            "karts": (1, 20),
+            "height": (8, 4096),
+            "width": (8, 4096),
+            "stack": (1, 64),
+            "action_repeat": (1, 100),
+            "start_position": (0, self.karts),
+            "start_actions": (0, 1000),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            check(
+                isinstance(value, int) and low <= value <= high,
+                name,
+                value,
+                f"a whole number from {low} to {high}",
+            )
+
+    def _check_times(self) -> None:
         ticks = self.step_seconds / TICK
         check(
-            ticks >= 1 and math.isclose(ticks, round(ticks), abs_tol=1e-3),
+            1 - 1e-3 <= ticks <= 120 and math.isclose(ticks, round(ticks), abs_tol=1e-3),
             "step_seconds",
             self.step_seconds,
-            "a multiple of 1/120 s, such as 0.1",
+            "a multiple of 1/120 s up to 1 s, such as 0.1",
         )
-        for name in ("time_limit", "stuck_seconds"):
+        for name in ("time_limit", "stuck_seconds", "wrong_way_seconds"):
             value = getattr(self, name)
             check(value > 0, name, value, "more than 0")
-        check_choice("action_set", self.action_set, get_args(ActionSetName))
+        check(0 <= self.start_jitter <= 5, "start_jitter", self.start_jitter, "0 to 5 metres")
+        check(0 <= self.random_start <= 1, "random_start", self.random_start, "0 to 1")
 
     @property
     def channels(self) -> int:
-        """Colour channels of one frame."""
-        return 1 if self.colour == "grey" else 3
+        """Channels of one frame."""
+        return (1 if self.colour == "grey" else 3) + int(self.depth)
+
+    @property
+    def action_seconds(self) -> float:
+        """Game seconds of one action."""
+        return self.step_seconds * self.action_repeat

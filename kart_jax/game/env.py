@@ -1,118 +1,145 @@
 """SuperTuxKart from pixels, as a Gymnasium environment."""
 
-import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
+from kart_jax.checks import check
 from kart_jax.game.actions import ACTION_SETS
-from kart_jax.game.centreline import Progress
+from kart_jax.game.catalogue import check_installed, check_track
 from kart_jax.game.config import RaceConfig
-from kart_jax.game.race import KartState, Race
+from kart_jax.game.episode import Episode
+from kart_jax.game.errors import GameError
+from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
+from kart_jax.game.race import Race
+from kart_jax.game.rewards import Reward
+from kart_jax.game.start import RESET_OPTIONS, Start, draw_start, take_start
 
 
 class KartEnv(gym.Env[Any, Any]):
-    """One race. Needs a process of its own: see `kart_jax.game.errors.RaceInUseError`."""
+    """One race on the real game, which needs a process of its own.
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    A process can hold one open environment at a time, and all that it ever opens must
+    draw at one size. The game starts with the first `reset`.
+    """
+
+    metadata = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
 
     def __init__(self, config: RaceConfig | None = None, render_mode: str | None = None) -> None:
-        """Set up spaces; the game itself starts at the first reset."""
+        """Check the configuration against the installed data; the game itself is not started.
+
+        Raises:
+            ValueError: names the field, the value and what is allowed.
+            DataError: the game's data is missing or of another version.
+        """
         self.config = config or RaceConfig()
+        check_installed(self.config)
+        modes = [None, *self.metadata["render_modes"]]
+        check(render_mode in modes, "render_mode", render_mode, f"one of {modes}")
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(1 / self.config.step_seconds)}
-        shape = (self.config.stack, self.config.height, self.config.width, self.config.channels)
-        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        fps = round(1 / self.config.action_seconds)
+        self.metadata = {**self.metadata, "render_fps": max(fps, 1)}
+        self.observation_space = observation_space(self.config)
         self._actions = ACTION_SETS[self.config.action_set]()
         self.action_space = self._actions.space
+        self._reward = Reward(self.config.reward, dict(self.config.reward_weights))
+        self._stack = FrameStack(self.config)
         self._race: Race | None = None
+        self._episode: Episode | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a race."""
+        """Begin a race at GO.
+
+        Args:
+            seed: seeds the draws of all episodes from here on.
+            options: `track` and `reverse` for a given race; `episode_seed`, as told by an
+                earlier `info`, for that very episode again.
+
+        Raises:
+            ValueError: an unknown option or track.
+            GameError: the game cannot run; says what to do.
+        """
         super().reset(seed=seed)
+        options = options or {}
+        for name in options:
+            check(name in RESET_OPTIONS, "options", name, "one of " + ", ".join(RESET_OPTIONS))
+        episode_seed = int(options.get("episode_seed", self.np_random.integers(2**31)))
+        self._start = draw_start(self.config, episode_seed, options)
+        check_track(self._start.track, self._start.reverse)
         if self._race is None:
-            self._race = Race(self.config)
-        track = self.config.track[int(self.np_random.integers(len(self.config.track)))]
-        self._track = track
-        self._race.begin(track, False)
-        kart = self._race.kart()
-        self._progress = Progress(self._race.line, kart.location)
-        self._goal = self._race.line.length - self._progress.first
-        self._return, self._length, self._off_road = 0.0, 0, 0.0
-        self._mark, self._mark_time = 0.0, 0.0
-        frame = self._frame()
-        self._stack = np.repeat(frame[None], self.config.stack, axis=0)
-        return self._stack.copy(), {"track": track}
+            self._race = Race(self.config, window=self.render_mode == "human")
+        progress = take_start(self._race, self._start, self._actions)
+        self._episode = Episode(self.config, progress, self._race.kart())
+        self._stack.fill(self._draw())
+        return self._observe(), self._about(self._start)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Drive for one step."""
-        assert self._race is not None
-        self._race.step(self._actions.controls(action))
-        kart = self._race.kart()
-        gained = self._progress.update(kart.location)
-        seconds = self.config.step_seconds
-        self._length += 1
-        self._off_road += 0.0 if kart.on_road else seconds
-        driven = self._progress.best - self._progress.first
-        end = self._end(kart, driven)
-        reward = 0.1 * gained - 0.1 * seconds - (0.0 if kart.on_road else 0.1 * seconds)
-        if end == "finished":
-            reward += 5.0 + 0.1 * max(0.0, self._goal / 10.0 - self._race.time)
-        self._return += reward
-        self._stack = np.concatenate([self._stack[1:], self._frame()[None]])
-        info: dict[str, Any] = {"track": self._track}
+        """Drive for one action.
+
+        Raises:
+            GameError: before the first `reset`.
+        """
+        race, episode = self._playing()
+        controls = self._actions.controls(action)
+        before = episode.kart
+        for _ in range(self.config.action_repeat):
+            race.step(controls)
+            episode.step(race.kart())
+        if self.config.driver == "ai":
+            controls = race.controls()
+        outcome, end = episode.end_action(controls, before)
+        reward, terms = self._reward(outcome)
+        episode.episode_return += reward
+        self._stack.push(self._draw())
+        info: dict[str, Any] = {**self._about(self._start), "reward_terms": terms}
+        if self.config.driver == "ai":
+            info["controls"] = controls._asdict()
         if end:
-            info["episode"] = self._episode(kart, driven, end)
-        return self._stack.copy(), reward, end == "finished", end not in ("", "finished"), info
+            info["end"] = end
+            info["episode"] = episode.summary(self._start.track, end)
+        return self._observe(), reward, end == "finished", end not in ("", "finished"), info
 
-    def _end(self, kart: KartState, driven: float) -> str:
-        assert self._race is not None
-        if driven >= self._goal or kart.finished:
-            return "finished"
-        if driven >= self._mark + 1.0:
-            self._mark, self._mark_time = driven, self._race.time
-        if self._race.time >= self.config.time_limit:
-            return "time_limit"
-        if self._race.time - self._mark_time >= self.config.stuck_seconds:
-            return "stuck"
-        return ""
+    def _playing(self) -> tuple[Race, Episode]:
+        if self._race is None or self._episode is None:
+            raise GameError("there is no race: call reset() before step()")
+        return self._race, self._episode
 
-    def _episode(self, kart: KartState, driven: float, end: str) -> dict[str, Any]:
-        assert self._race is not None
+    def _about(self, start: Start) -> dict[str, Any]:
         return {
-            "progress_m": driven,
-            "progress_fraction": min(driven / self._goal, 1.0),
-            "finished": end == "finished",
-            "finish_time": self._race.time if end == "finished" else math.nan,
-            "game_seconds": self._race.time,
-            "position": float(kart.position),
-            "rescues": 0.0,
-            "off_road_seconds": self._off_road,
-            "return": self._return,
-            "length": float(self._length),
-            "track": self._track,
-            "end": end,
+            "track": start.track,
+            "reverse": start.reverse,
+            "episode_seed": start.seed,
         }
 
-    def _frame(self) -> npt.NDArray[np.uint8]:
-        assert self._race is not None
-        image = self._race.image()
-        self._image = image
-        if self.config.colour == "rgb":
-            return image
-        grey = image.astype(np.uint16) @ np.array([77, 150, 29], np.uint16) >> 8
-        return grey.astype(np.uint8)[..., None]
+    def _draw(self) -> Frame:
+        race, _ = self._playing()
+        self._image = race.image()
+        return make_frame(self.config, self._image, race.depth() if self.config.depth else None)
+
+    def _observe(self) -> Any:
+        frames = self._stack.observe()
+        if not self.config.state_vector:
+            return frames
+        _, episode = self._playing()
+        place, line = episode.progress.place, episode.progress.line
+        return {"frames": frames, "state": state_vector(episode.kart, place, line)}
 
     def render(self) -> Any:
-        """The observation's own colour frame [height, width, 3]."""
-        return self._image if self.render_mode == "rgb_array" else None
+        """The observation's own frame in colour, uint8 [H, W, 3], in the mode `rgb_array`.
+
+        For another size, or with the game's display, see `kart_jax.game.replay`.
+        """
+        if self.render_mode != "rgb_array":
+            return None
+        self._playing()
+        return np.array(self._image)
 
     def close(self) -> None:
-        """Leave the game."""
+        """Leave the race; the game stays loaded until the process ends."""
         if self._race is not None:
             self._race.close()
             self._race = None
+            self._episode = None

@@ -1,5 +1,7 @@
 """One race in this process, as plain NumPy and dataclasses. Only here is pystk2 imported."""
 
+import atexit
+import ctypes
 import math
 import os
 from dataclasses import dataclass
@@ -13,24 +15,27 @@ from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.data import VARIABLE, ensure_data
-from kart_jax.game.errors import RaceInUseError
-from kart_jax.game.rendering import prepare_environment
+from kart_jax.game.errors import GameError, RaceInUseError
+from kart_jax.game.rendering import check_graphics, prepare_environment
+
+_INTRO_STEPS = 2000
+"""Steps after which a race that has not begun is given up (10 s of the game at 1/120 s)."""
 
 _engine: ModuleType | None = None
-_screen: tuple[int, int] | None = None
+_graphics: tuple[int, int, bool] | None = None
 _running: "Race | None" = None
 
 
 @dataclass(frozen=True)
 class KartState:
-    """What is known of the kart after a step."""
+    """What is known of the observed kart after a step."""
 
     location: npt.NDArray[np.float32]
     """[3], metres; y is up."""
     velocity: npt.NDArray[np.float32]
     """[3], metres a second."""
     speed: float
-    """Metres a second, negative backwards."""
+    """Metres a second, negative backwards; exactly 0 while the game carries the kart."""
     heading: float
     """Radians, 0 = +z, growing towards +x."""
     on_road: bool
@@ -44,36 +49,40 @@ class KartState:
     """Name of the power-up held, or NOTHING."""
 
 
-def _start_engine(width: int, height: int) -> ModuleType:
+def _start_engine(width: int, height: int, window: bool) -> ModuleType:
     """Import and initialise the game once; it draws at one size for the life of the process."""
-    global _engine, _screen
+    global _engine, _graphics
+    wanted = (width, height, window)
     if _engine is None:
         os.environ[VARIABLE] = str(ensure_data())
         prepare_environment()
+        check_graphics(window)
         import pystk2
 
         graphics = pystk2.GraphicsConfig.ld()
         graphics.screen_width, graphics.screen_height = width, height
-        graphics.display = False
+        graphics.display = window
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
         pystk2.init(graphics)
-        _engine, _screen = pystk2, (width, height)
-    elif _screen != (width, height):
+        _engine, _graphics = pystk2, wanted
+    elif _graphics != wanted:
         raise RaceInUseError(
-            f"this process draws frames of {_screen} (width, height) and cannot change to "
-            f"{(width, height)}: use another process for another size"
+            f"this process draws (width, height, window) = {_graphics} and cannot change to "
+            f"{wanted}: use another process for another size"
         )
     return _engine
 
 
 class Race:
-    """A race on one track after another, from GO to the finish."""
+    """Races on one track after another, each from GO on."""
 
-    def __init__(self, config: RaceConfig) -> None:
-        """Start the game in this process.
+    def __init__(self, config: RaceConfig, window: bool = False) -> None:
+        """Start the game in this process; `config` must have passed `check_installed`.
 
         Raises:
             RaceInUseError: this process has a race already, or draws at another size.
+            DataError: the game's data is missing or of another version.
+            GraphicsError: this machine cannot draw.
         """
         global _running
         if _running is not None:
@@ -81,69 +90,98 @@ class Race:
                 "this process has a race already: close it, or start another process"
             )
         self.config = config
-        self._stk = _start_engine(config.width, config.height)
+        self._stk = _start_engine(config.width, config.height, window)
         self._world = self._stk.WorldState()
         self._race: Any = None
         self._loaded: tuple[str, bool] | None = None
+        self._index = 0
         self.line: CentreLine
-        self.time = 0.0
         _running = self
 
-    def begin(self, track: str, reverse: bool) -> None:
-        """Load a track or restart on it, and run the intro, undrawn, up to GO."""
-        if self._loaded == (track, reverse):
+    def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
+        """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
+
+        The same arguments give the same race. Karts that the game drives stand still
+        after a restart, so with any the race is loaded anew.
+
+        Args:
+            track: a race track's name.
+            reverse: whether to drive it in reverse.
+            place: place on the grid, 1 in front.
+            seed: for the items and the opponents.
+        """
+        alone = self.config.karts == 1 and self.config.driver == "agent"
+        # The opponents draw from the C library's random numbers too.
+        ctypes.CDLL(None).srand(seed)
+        if alone and self._loaded == (track, reverse):
+            self._race.config.seed = seed
             self._race.restart()
         else:
-            self._load(track, reverse)
-        idle = self._stk.Action()
-        go = self._stk.WorldState.Phase.GO_PHASE
-        self._world.update()
-        while self._world.phase != go:
-            self._race.step(idle)
-            self._world.update()
-        self.time = 0.0
+            self._load(track, reverse, place, seed)
+        self._count_down()
 
-    def _load(self, track: str, reverse: bool) -> None:
+    def _load(self, track: str, reverse: bool, place: int, seed: int) -> None:
         self._unload()
         config = self._stk.RaceConfig()
-        config.track, config.reverse = track, reverse
-        config.laps, config.num_kart = 1, 1
+        config.track, config.reverse, config.seed = track, reverse, seed
+        config.laps, config.num_kart = self.config.laps, self.config.karts
+        config.players = self._players(place, seed)
         config.difficulty = self.config.difficulty
         config.step_size = self.config.step_seconds
-        config.overlay = False
+        config.overlay = self.config.hud
         self._race = self._stk.Race(config)
         self._race.start()
-        # The game draws nothing before the first step.
-        self._race.step(self._stk.Action())
+        # Without a first step the game knows no road yet.
+        self.step(Controls())
         road = self._stk.Track()
         road.update()
         self.line = CentreLine(
             road.path_nodes, road.path_distance, road.path_width, road.successors, road.length
         )
         self._loaded = (track, reverse)
+        self._index = place - 1
+
+    def _players(self, place: int, seed: int) -> Any:
+        """Every kart as a player, in the order of the grid: so their models are ours to choose."""
+        player = self._stk.PlayerConfig
+        human, ai = player.Controller.PLAYER_CONTROL, player.Controller.AI_CONTROL
+        models = np.random.default_rng(seed).choice(self._stk.list_karts(), self.config.karts)
+        players = [
+            player(kart=str(model), controller=ai, camera_mode=player.CameraMode.OFF)
+            for model in models
+        ]
+        players[place - 1] = player(
+            kart=self.config.kart,
+            controller=human if self.config.driver == "agent" else ai,
+            camera_mode=player.CameraMode.ON,
+        )
+        return self._stk.VectorPlayerConfig(players)
+
+    def _count_down(self) -> None:
+        phases = self._stk.WorldState.Phase
+        self._world.update()
+        for _ in range(_INTRO_STEPS):
+            if self._world.phase == phases.GO_PHASE:
+                return
+            held = self.config.hold_start and self._world.phase == phases.SET_PHASE
+            self.step(Controls(acceleration=float(held)))
+        raise GameError(f"the race on {self._loaded} did not begin: the game's data may be damaged")
 
     def step(self, controls: Controls) -> None:
-        """Hold the controls for one step of the game."""
-        self._race.step(
-            self._stk.Action(
-                steer=controls.steer,
-                acceleration=controls.acceleration,
-                brake=controls.brake,
-                nitro=controls.nitro,
-                drift=controls.drift,
-                rescue=controls.rescue,
-                fire=controls.fire,
-            )
-        )
+        """Hold the controls for one step of the game; the game's own driver ignores them."""
+        if self.config.driver == "agent":
+            self._race.step(self._stk.Action(**controls._asdict()))
+        else:
+            self._race.step([])
         self._world.update()
-        self.time += self.config.step_seconds
 
     def kart(self) -> KartState:
         """The observed kart."""
-        kart = self._world.players[0].kart
-        front = kart.front - kart.location
+        kart = self._world.karts[self._index]
+        location = kart.location
+        front = kart.front - location
         return KartState(
-            location=kart.location,
+            location=location,
             velocity=kart.velocity,
             speed=kart.speed,
             heading=math.atan2(front[0], front[2]),
@@ -155,9 +193,23 @@ class Race:
             powerup=kart.powerup.type.name,
         )
 
+    def controls(self) -> Controls:
+        """What the observed kart's driver does at present."""
+        action = self._race.get_kart_action(self._index)
+        return Controls(*(getattr(action, name) for name in Controls._fields))
+
+    def place(self, location: npt.NDArray[np.float64], heading: float) -> None:
+        """Put the observed kart down, standing, at a point [3] and with a heading in radians."""
+        turn = [0.0, math.sin(heading / 2), 0.0, math.cos(heading / 2)]
+        self._stk.WorldState.set_kart_location(self._index, location.tolist(), turn, 0.0)
+
     def image(self) -> npt.NDArray[np.uint8]:
         """Draw the frame: [height, width, 3]."""
         return np.asarray(self._race.render_data[0].image)
+
+    def depth(self) -> npt.NDArray[np.float32]:
+        """The depth buffer of the frame: [height, width], 0 (near plane, 1 m) to 1 (far away)."""
+        return np.asarray(self._race.render_data[0].depth)
 
     def _unload(self) -> None:
         if self._race is not None:
@@ -171,3 +223,10 @@ class Race:
         if _running is self:
             self._unload()
             _running = None
+
+
+@atexit.register
+def _leave() -> None:
+    """A race that is still loaded when the interpreter ends crashes the process."""
+    if _running is not None:
+        _running.close()

@@ -1,6 +1,11 @@
-"""Drawing without a display: what must be set before the game's binding is imported."""
+"""Drawing without a display: what must be settled before the game is started."""
 
 import os
+import subprocess
+import sys
+
+from kart_jax.game import egl_probe
+from kart_jax.game.errors import GraphicsError
 
 _ANISOTROPY = "-GL_EXT_texture_filter_anisotropic -GL_ARB_texture_filter_anisotropic"
 
@@ -14,3 +19,28 @@ def prepare_environment() -> None:
     """
     os.environ.setdefault("MESA_EXTENSION_OVERRIDE", _ANISOTROPY)
     os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def check_graphics(window: bool) -> None:
+    """Refuse a machine on which the game would end the process for want of graphics.
+
+    Args:
+        window: whether frames are to be shown in a window.
+
+    Raises:
+        GraphicsError: says what is missing and what to install or set.
+    """
+    if window and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise GraphicsError(
+            'render_mode="human" needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is '
+            'set: use render_mode="rgb_array" here'
+        )
+    probe = subprocess.run(
+        [sys.executable, "-S", "-E", egl_probe.__file__], capture_output=True, text=True, timeout=60
+    )
+    if probe.returncode:
+        raise GraphicsError(
+            f"the game cannot draw: {probe.stdout.strip() or probe.stderr.strip()}. Install "
+            "OpenGL, on Debian and Ubuntu `apt-get install libgl1 libegl1 libgl1-mesa-dri`, or "
+            "the driver of the machine's GPU"
+        )

@@ -1,0 +1,135 @@
+"""One episode: what happens in it, when it ends, and what is told of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kart_jax.game.actions import Controls
+from kart_jax.game.centreline import Progress
+from kart_jax.game.config import RaceConfig
+from kart_jax.game.race import KartState
+from kart_jax.game.rewards import PAR_SPEED, Outcome
+
+CARRIED = 0.05
+"""Metres moved in a step at a speed of exactly 0 from which on the game carries the kart."""
+RESCUE_PAUSE = 2.0
+"""Game seconds within which being carried again is still the same rescue."""
+WRONG_WAY = -1.0
+"""Metres a second along the track below which a kart drives the wrong way."""
+NEAR_FINISH = 0.98
+"""Part of the race that must have been driven for the game's own finish to count."""
+EPSILON = 1e-6
+
+
+class Episode:
+    """Follows the kart from one action to the next."""
+
+    def __init__(self, config: RaceConfig, progress: Progress, kart: KartState) -> None:
+        """Begin where the kart is handed over."""
+        self.config = config
+        self.progress = progress
+        self.kart = kart
+        self.goal = config.laps * progress.line.length - progress.first
+        """Metres from the start of the episode to the finish."""
+        self.steps = 0
+        self.rescues = 0
+        self.finish_time = math.nan
+        self.off_road_seconds = 0.0
+        self.episode_return = 0.0
+        self._carried_at = -math.inf
+        self._wrong_way_since = 0.0
+        self._mark, self._mark_time = 0.0, 0.0
+        self._moved = self._ground = 0.0
+        self._rescued = self._jumped = False
+
+    @property
+    def seconds(self) -> float:
+        """Game seconds since the start."""
+        return self.steps * self.config.step_seconds
+
+    def step(self, kart: KartState) -> None:
+        """Take in one step of the game."""
+        before, driven = self.kart, self.progress.driven
+        self.kart = kart
+        self.steps += 1
+        travelled = float(np.linalg.norm(kart.location - before.location))
+        carried = kart.speed == 0.0 and travelled > CARRIED
+        if carried:
+            if self.seconds - self._carried_at > RESCUE_PAUSE:
+                self.rescues += 1
+                self._rescued = True
+            self._carried_at = self.seconds
+        moved, ground = self.progress.update(kart.location)
+        # Neither being carried nor a leap between roads that run side by side is driving.
+        self._moved += 0.0 if carried else moved
+        self._ground += 0.0 if carried else min(ground, 2.0 * travelled + 1.0)
+        self._jumped |= kart.jumping and not before.jumping
+        self.off_road_seconds += 0.0 if kart.on_road else self.config.step_seconds
+        if math.isnan(self.finish_time) and self.progress.driven >= self.goal:
+            part = (self.goal - driven) / max(self.progress.driven - driven, EPSILON)
+            self.finish_time = self.seconds - (1.0 - part) * self.config.step_seconds
+
+    def end_action(self, controls: Controls, before: KartState) -> tuple[Outcome, str]:
+        """Sum up the steps since `before`: the outcome for rewards, and why it ends, or ''."""
+        config, kart = self.config, self.kart
+        wrong_way = self._moved < WRONG_WAY * config.action_seconds
+        if not wrong_way:
+            self._wrong_way_since = self.seconds
+        end = self._end()
+        saved = max(self.goal / PAR_SPEED - self.finish_time, 0.0) if end == "finished" else 0.0
+        outcome = Outcome(
+            seconds=config.action_seconds,
+            ground=self._ground,
+            moved=self._moved,
+            off_road=not kart.on_road,
+            wrong_way=wrong_way,
+            rescued=self._rescued,
+            jumped=self._jumped,
+            finished=end == "finished",
+            saved=saved,
+            overtaken=before.position - kart.position,
+            controls=controls,
+            powerup_before=before.powerup,
+            powerup=kart.powerup,
+        )
+        self._moved = self._ground = 0.0
+        self._rescued = self._jumped = False
+        return outcome, end
+
+    def _end(self) -> str:
+        config, driven = self.config, self.progress.driven
+        if self.kart.finished and driven >= NEAR_FINISH * self.goal:
+            self.finish_time = min(self.finish_time, self.seconds)
+        if not math.isnan(self.finish_time):
+            return "finished"
+        if self.kart.finished:
+            return "short_cut"
+        if driven >= self._mark + 1.0:
+            self._mark, self._mark_time = driven, self.seconds
+        if self.seconds >= config.time_limit - EPSILON:
+            return "time_limit"
+        if self.seconds - self._wrong_way_since >= config.wrong_way_seconds - EPSILON:
+            return "wrong_way"
+        if self.seconds - self._mark_time >= config.stuck_seconds - EPSILON:
+            return "stuck"
+        return ""
+
+    def summary(self, track: str, end: str) -> dict[str, Any]:
+        """What `info["episode"]` tells at the end: plain floats, bools and strings."""
+        finished = end == "finished"
+        driven = min(self.progress.driven, self.goal)
+        return {
+            "progress_m": driven,
+            "progress_fraction": 1.0 if finished else driven / self.goal,
+            "finished": finished,
+            "finish_time": self.finish_time,
+            "game_seconds": self.seconds,
+            "position": float(self.kart.position),
+            "rescues": float(self.rescues),
+            "off_road_seconds": self.off_road_seconds,
+            "return": self.episode_return,
+            "length": float(self.steps // self.config.action_repeat),
+            "track": track,
+            "end": end,
+        }

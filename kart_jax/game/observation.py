@@ -1,0 +1,98 @@
+"""What the agent sees: frames, their stack, and the optional state vector."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from kart_jax.game.centreline import CentreLine, Place
+from kart_jax.game.config import RaceConfig
+from kart_jax.game.race import KartState
+
+Frame = npt.NDArray[np.uint8]
+
+LUMINANCE = np.array([77, 150, 29], np.uint16)
+"""Red, green and blue parts of luminance (ITU-R BT.601), in 256ths."""
+
+STATE = ("speed", "heading_sin", "heading_cos", "lateral", "half_width")
+"""First entries of the state vector: metres a second; the kart's heading less the road's;
+metres right of the centre line; metres from the centre line to the road's edge."""
+AHEAD = (10.0, 25.0, 50.0, 100.0)
+"""Metres ahead at which the state vector tells how far the road has turned (radians,
+right is positive); its last entry is the metres to the next turn of 30 degrees, 200 at most."""
+
+
+def observation_space(config: RaceConfig) -> spaces.Space[Any]:
+    """The space of a configuration's observations."""
+    depth, height, width, channels = config.stack, config.height, config.width, config.channels
+    shape = {
+        "thwc": (depth, height, width, channels),
+        "thw": (depth, height, width),
+        "hwc": (height, width, depth * channels),
+    }[config.layout]
+    frames = spaces.Box(0, 255, shape, np.uint8)
+    if not config.state_vector:
+        return frames
+    size = len(STATE) + len(AHEAD) + 1
+    state = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    return spaces.Dict({"frames": frames, "state": state})
+
+
+def make_frame(config: RaceConfig, image: Frame, depth: npt.NDArray[np.float32] | None) -> Frame:
+    """One frame [H, W, C] of an image [H, W, 3] and, if asked for, a depth buffer [H, W]."""
+    if config.colour == "grey":
+        frame = ((image.astype(np.uint16) @ LUMINANCE) >> 8).astype(np.uint8)[..., None]
+    else:
+        frame = image
+    if depth is None:
+        return frame
+    return np.concatenate([frame, scale_depth(depth)[..., None]], axis=-1)
+
+
+def scale_depth(depth: npt.NDArray[np.float32]) -> Frame:
+    """Distances on a logarithmic scale, 0 at 1 m to 255 at 1 km, of a depth buffer in 0 to 1.
+
+    With the near plane at 1 m and the far plane far away, distance = 1 / (1 - depth).
+    """
+    metres = 1.0 / np.maximum(1.0 - depth, 1e-3)
+    return np.round(np.log(metres) * (255 / math.log(1e3))).clip(0, 255).astype(np.uint8)
+
+
+class FrameStack:
+    """The newest frames in the configured layout."""
+
+    def __init__(self, config: RaceConfig) -> None:
+        """Start with no frame: `fill` comes first."""
+        self._layout = config.layout
+        self._frames = np.zeros(
+            (config.stack, config.height, config.width, config.channels), np.uint8
+        )
+
+    def fill(self, frame: Frame) -> None:
+        """Begin an episode: the stack holds copies of its first frame [H, W, C]."""
+        self._frames[:] = frame
+
+    def push(self, frame: Frame) -> None:
+        """Drop the oldest frame and take a new one [H, W, C]."""
+        self._frames[:-1] = self._frames[1:]
+        self._frames[-1] = frame
+
+    def observe(self) -> Frame:
+        """A copy of the stack."""
+        if self._layout == "thw":
+            return self._frames[..., 0].copy()
+        if self._layout == "hwc":
+            _, height, width, _ = self._frames.shape
+            return self._frames.transpose(1, 2, 0, 3).copy().reshape(height, width, -1)
+        return self._frames.copy()
+
+
+def state_vector(kart: KartState, place: Place, line: CentreLine) -> npt.NDArray[np.float32]:
+    """The state vector described by `STATE` and `AHEAD`: float32."""
+    error = kart.heading - place.direction
+    turns = [line.turn(place.along, ahead) for ahead in AHEAD]
+    half_width = float(line.widths[place.node]) / 2
+    own = (kart.speed, math.sin(error), math.cos(error), place.lateral, half_width)
+    return np.array([*own, *turns, line.to_next_turn(place.along)], np.float32)

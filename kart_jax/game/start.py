@@ -1,0 +1,101 @@
+"""How an episode begins: what is drawn from its seed, and putting the kart there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kart_jax.game.actions import ActionSet, Controls
+from kart_jax.game.centreline import Progress
+from kart_jax.game.config import RaceConfig
+from kart_jax.game.race import Race
+
+RESET_OPTIONS = ("track", "reverse", "episode_seed")
+SETTLE_STEPS_SECONDS = 0.6
+"""Game seconds in which a kart that was put down drops onto the road and the camera turns."""
+LAST_METRES = 30.0
+"""Metres before the finish line in which no episode begins."""
+TRIES = 5
+"""Points along the track that are tried before the grid is taken: some lie over a gap."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that is random about an episode's start."""
+
+    seed: int
+    track: str
+    reverse: bool
+    place: int
+    """Place on the grid, 1 in front."""
+    points: tuple[float, ...]
+    """Parts of the lap at which to begin, to be tried in turn; empty: on the grid."""
+    sideways: float
+    """Metres to the right of the grid or of the centre line."""
+    action_seed: int
+    actions: int
+    """Random actions before control begins."""
+
+
+def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Start:
+    """Draw an episode's start from its seed; `options` may fix the track and direction."""
+    rng = np.random.default_rng(seed)
+    weights = np.array(config.track_weights or [1.0] * len(config.track))
+    # Every draw is made, whether used or not: fixing the track changes nothing else.
+    track = config.track[int(rng.choice(len(config.track), p=weights / weights.sum()))]
+    reverse = bool(rng.integers(2)) if config.direction == "both" else False
+    place = int(rng.integers(config.karts)) + 1
+    points = tuple(rng.uniform(size=TRIES).tolist())
+    along = rng.uniform() < config.random_start
+    return Start(
+        seed=seed,
+        track=str(options.get("track", track)),
+        reverse=bool(options.get("reverse", reverse or config.direction == "reverse")),
+        place=config.start_position or place,
+        points=points if along else (),
+        sideways=float(rng.uniform(-1, 1)) * config.start_jitter,
+        action_seed=int(rng.integers(2**31)),
+        actions=int(rng.integers(config.start_actions + 1)),
+    )
+
+
+def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
+    """Begin the race, put the kart where the episode starts, and measure progress from there."""
+    race.begin(start.track, start.reverse, start.place, start.seed)
+    placed = any(_put_down(race, point, start.sideways) for point in start.points)
+    if start.points and not placed:
+        race.begin(start.track, start.reverse, start.place, start.seed)
+    if not placed and start.sideways:
+        kart = race.kart()
+        right = np.array([np.cos(kart.heading), 0.0, -np.sin(kart.heading)])
+        race.place(kart.location + start.sideways * right + [0.0, 0.3, 0.0], kart.heading)
+        _settle(race)
+    _act(race, start, actions)
+    location = race.kart().location
+    line = race.line
+    return Progress.from_anywhere(line, location) if placed else Progress(line, location)
+
+
+def _put_down(race: Race, part: float, sideways: float) -> bool:
+    """Put the kart on the centre line at a part of the lap; whether it came to stand there."""
+    point, heading = race.line.point(part * max(race.line.length - LAST_METRES, 0.0))
+    right = np.array([np.cos(heading), 0.0, -np.sin(heading)])
+    race.place(point + sideways * right + [0.0, 0.3, 0.0], heading)
+    _settle(race)
+    kart = race.kart()
+    moved = np.linalg.norm(kart.location - point) - abs(sideways)
+    return bool(kart.on_road and abs(kart.velocity[1]) < 1.0 and moved < 2.0)
+
+
+def _settle(race: Race) -> None:
+    for _ in range(round(SETTLE_STEPS_SECONDS / race.config.step_seconds)):
+        race.step(Controls())
+
+
+def _act(race: Race, start: Start, actions: ActionSet) -> None:
+    if start.actions:
+        actions.space.seed(start.action_seed)
+        for _ in range(start.actions):
+            controls = actions.controls(actions.space.sample())
+            race.step(controls._replace(rescue=False))
