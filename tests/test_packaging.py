@@ -1,0 +1,102 @@
+"""The Makefile, the requirements and pyproject.toml agree and do what they say."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kart_jax import __version__, system
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+PYTHON = """#!/bin/sh
+# Stands in for Python: writes what it is asked for, and makes a virtual environment of itself.
+echo "$@" >> "$LOG"
+if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
+case "$*" in *"$BREAK"*) exit 1 ;; esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with nothing set up and a Python that only takes notes."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("BREAK", "nothing")
+    return tmp_path
+
+
+def make(clone: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run make; return its status and what Python was asked for."""
+    (clone / "log").write_text("")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    environment |= {"PYTHON": str(clone / "python")}
+    command = ["make", "-C", str(clone), *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return run.returncode, (clone / "log").read_text().splitlines()
+
+
+def jax_bound(requirement: str) -> str:
+    match = re.fullmatch(r"jax(?:\[\w+\])?(>=[\d.]+)", requirement)
+    assert match, requirement
+    return match[1]
+
+
+def test_train_sets_up_once(clone: Path) -> None:
+    pip = "-m pip install -q --disable-pip-version-check"
+    train = "-m kart_jax.train --preset cpu --track lighthouse --minutes 10"
+    system_and_data = ["-m kart_jax.system", "-m kart_jax.data"]
+    status, asked = make(clone, "train")
+    assert status == 0
+    assert asked == [system_and_data[0], "-m venv .venv", f"{pip} -e .", system_and_data[1], train]
+    assert make(clone, "train") == (0, [*system_and_data, train])
+    later = (clone / ".venv/.installed").stat().st_mtime + 10
+    os.utime(clone / "pyproject.toml", (later, later))
+    assert f"{pip} -e ." in make(clone, "setup")[1]
+
+
+def test_the_tests_install_their_own_extras(clone: Path) -> None:
+    stamp = ".venv/.installed-dev-peers"
+    assert "-e .[dev,peers]" in make(clone, stamp)[1][-1]
+    assert make(clone, stamp) == (0, [])
+
+
+@pytest.mark.parametrize("stage", ["kart_jax.system", "venv", "pip", "kart_jax.data"])
+def test_a_stage_that_fails_stops_and_is_tried_again(
+    stage: str, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREAK", stage)
+    status, asked = make(clone, "train")
+    assert status != 0
+    assert stage in asked[-1]
+    monkeypatch.setenv("BREAK", "nothing")
+    status, asked = make(clone, "train")
+    assert status == 0
+    assert any(stage in line for line in asked)
+
+
+def test_continuous_integration_runs_make_test() -> None:
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().splitlines()[-1] == "exec make test"
+
+
+def test_accelerator_builds_are_of_the_same_jax() -> None:
+    [bound] = [jax_bound(r) for r in PROJECT["dependencies"] if r.startswith("jax>")]
+    lines = (ROOT / "requirements-cuda.txt").read_text().splitlines()
+    assert [jax_bound(line) for line in lines if line.startswith("jax")] == [bound]
+    tpu = re.findall(r'"(jax\[tpu\][^"]*)"', (ROOT / "README.md").read_text())
+    assert [jax_bound(requirement) for requirement in tpu] == [bound]
+
+
+def test_versions_agree() -> None:
+    assert PROJECT["version"] == __version__
+    assert PROJECT["requires-python"] == ">=" + ".".join(map(str, system.PYTHON))
