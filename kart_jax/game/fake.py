@@ -2,7 +2,8 @@
 
 A road of 200 m winds through grass between two walls. A frame is the part of the map
 ahead of the kart, so a policy that sees the bends can learn to follow them; going
-straight ends at a wall. A step takes tens of microseconds.
+straight ends at a wall. A step takes tens of microseconds. What only the real game
+has (karts, laps, starts, rewards by name) is not looked at.
 """
 
 import math
@@ -15,7 +16,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from kart_jax.checks import check
+from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.config import RaceConfig
+from kart_jax.game.observation import FrameStack, observation_space
 
 LENGTH = 200.0
 """Length of every track in metres."""
@@ -87,10 +91,12 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         """Prepare a game of `config`; `reset` starts the first episode."""
         self.config = config
         self.render_mode = render_mode
-        shape = (config.stack, config.height, config.width, config.channels)
-        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
-        self.action_space = _action_space(config)
-        self._frames = np.zeros(shape, np.uint8)
+        for name in ("depth", "state_vector"):
+            check(not getattr(config, name), name, True, "False: the fake game has none")
+        self.observation_space = observation_space(config)
+        self._actions = ACTION_SETS[config.action_set]()
+        self.action_space = self._actions.space
+        self._stack = FrameStack(config)
         self._top_speed = 12.0 + 4.0 * config.difficulty
         self._run = Run(config.track[0], 0.0)
 
@@ -102,54 +108,55 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         drawn = self.config.track[int(self.np_random.integers(len(self.config.track)))]
         track = (options or {}).get("track", drawn)
         self._run = Run(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
-        self._frames[:] = self._draw()
-        return self._frames.copy(), {"track": track}
+        self._stack.fill(self._draw())
+        return self._stack.observe(), {"track": track}
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
-        """Drive for `step_seconds` of game time."""
+        """Drive for one action."""
         run = self._run
-        gained, on_road = self._drive(*_decode(self.config, action))
+        gained, on_road = self._drive(self._actions.controls(action))
         finished = run.distance >= LENGTH
         reward = 0.1 * gained - 0.01 - (0.0 if on_road else 0.02) + (5.0 if finished else 0.0)
         run.steps += 1
         run.episode_return += reward
         end = self._end(finished)
-        self._frames[:-1] = self._frames[1:]
-        self._frames[-1] = self._draw()
+        self._stack.push(self._draw())
         info: dict[str, Any] = {"track": run.track}
         if end is not None:
+            info["end"] = end
             info["episode"] = self._summary(end)
-        return self._frames.copy(), reward, finished, end not in (None, "finished"), info
+        return self._stack.observe(), reward, finished, end not in (None, "finished"), info
 
     def render(self) -> Frames | None:
         """The newest frame as RGB uint8 `[H, W, 3]`."""
         if self.render_mode is None:
             return None
-        return np.repeat(self._frames[-1], 3 // self.config.channels, axis=-1)
+        return np.repeat(self._draw(), 3 // self.config.channels, axis=-1)
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the episode's future depends on; picklable."""
         return {
             "run": asdict(self._run),
             "random": self.np_random.bit_generator.state,
-            "frames": self._frames.copy(),
+            "stack": self._stack.frames.copy(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on exactly where `get_state` was called."""
         self._run = Run(**state["run"])
         self.np_random.bit_generator.state = state["random"]
-        self._frames[:] = state["frames"]
+        self._stack.frames[:] = state["stack"]
 
-    def _drive(self, throttle: float, steer: float) -> tuple[float, bool]:
+    def _drive(self, controls: Controls) -> tuple[float, bool]:
         """Move the kart; the metres gained and whether it is on the road."""
-        run, seconds = self._run, self.config.step_seconds
+        run, seconds = self._run, self.config.action_seconds
+        throttle = controls.acceleration - controls.brake
         centre = centre_line(run.track, run.distance)
         offset = abs(run.lateral - centre)
         limit = 0.0 if offset > ROAD + VERGE else 3.0 if offset > ROAD else self._top_speed
         run.speed = min(max(run.speed + BRAKING * throttle * seconds, 0.0), limit)
         room = SWING + ROAD + VERGE
-        run.lateral = min(max(run.lateral + SIDE_SPEED * steer * seconds, -room), room)
+        run.lateral = min(max(run.lateral + SIDE_SPEED * controls.steer * seconds, -room), room)
         gained = run.speed * seconds
         run.distance += gained
         run.seconds += seconds
@@ -193,15 +200,3 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         top = len(whole) - config.height - travelled
         left = int(whole.shape[1] / 2 + run.lateral / ACROSS * config.width - config.width / 2)
         return whole[top : top + config.height, left : left + config.width]
-
-
-def _action_space(config: RaceConfig) -> gymnasium.Space[Any]:
-    sizes = [2, 3] if config.action_set == "drive" else [2, 2, 3, 2, 2, 2, 2]
-    return gymnasium.spaces.MultiDiscrete(sizes)
-
-
-def _decode(config: RaceConfig, action: Any) -> tuple[float, float]:
-    """Throttle (-1 brakes, 0, 1) and steering (-1, 0, 1) of an action."""
-    if config.action_set == "drive":
-        return float(action[0]), float(action[1]) - 1.0
-    return float(action[0]) - float(action[1]), float(action[2]) - 1.0

@@ -66,27 +66,27 @@ class FrameStack:
     def __init__(self, config: RaceConfig) -> None:
         """Start with no frame: `fill` comes first."""
         self._layout = config.layout
-        self._frames = np.zeros(
+        self.frames = np.zeros(
             (config.stack, config.height, config.width, config.channels), np.uint8
         )
 
     def fill(self, frame: Frame) -> None:
         """Begin an episode: the stack holds copies of its first frame [H, W, C]."""
-        self._frames[:] = frame
+        self.frames[:] = frame
 
     def push(self, frame: Frame) -> None:
         """Drop the oldest frame and take a new one [H, W, C]."""
-        self._frames[:-1] = self._frames[1:]
-        self._frames[-1] = frame
+        self.frames[:-1] = self.frames[1:]
+        self.frames[-1] = frame
 
     def observe(self) -> Frame:
         """A copy of the stack."""
         if self._layout == "thw":
-            return self._frames[..., 0].copy()
+            return self.frames[..., 0].copy()
         if self._layout == "hwc":
-            _, height, width, _ = self._frames.shape
-            return self._frames.transpose(1, 2, 0, 3).copy().reshape(height, width, -1)
-        return self._frames.copy()
+            _, height, width, _ = self.frames.shape
+            return self.frames.transpose(1, 2, 0, 3).copy().reshape(height, width, -1)
+        return self.frames.copy()
 
 
 def state_vector(kart: KartState, place: Place, line: CentreLine) -> npt.NDArray[np.float32]:
