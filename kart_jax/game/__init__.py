@@ -6,11 +6,8 @@ from typing import Any
 import gymnasium as gym
 
 from kart_jax.game.config import RaceConfig
-from kart_jax.registration import register_envs
 
 __all__ = ["RaceConfig", "make", "make_env"]
-
-register_envs()
 
 
 def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -> gym.Env[Any, Any]:

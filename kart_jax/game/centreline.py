@@ -113,7 +113,7 @@ class CentreLine:
         """Metres until the road's heading has changed by `TURN`, `HORIZON` at most."""
         window = (int(along) + np.arange(HORIZON)) % len(self._headings)
         change = np.abs(np.unwrap(self._headings[window] - self._headings[window[0]]))
-        return float(np.append(change, TURN).__ge__(TURN).argmax())
+        return float((np.append(change, TURN) >= TURN).argmax())
 
     @cached_property
     def _headings(self) -> Floats:
@@ -121,23 +121,19 @@ class CentreLine:
         return np.array([self.point(float(metre))[1] for metre in range(int(self.length) + 1)])
 
     def _neighbours(self, node: int) -> Indices:
-        """Segments within `REACH` metres of road before and after a segment."""
+        """Segments within `REACH` metres of road of a segment, over forks too."""
         if node not in self._near:
-            found = self._reachable(node, self._after) | self._reachable(node, self._before)
-            self._near[node] = np.array(sorted(found))
+            shortest = {node: 0.0}
+            frontier = [node]
+            while frontier:
+                at = frontier.pop()
+                for other in (*self._after[at], *self._before[at]):
+                    metres = shortest[at] + self._metres[other]
+                    if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
+                        shortest[other] = metres
+                        frontier.append(other)
+            self._near[node] = np.array(sorted(shortest))
         return self._near[node]
-
-    def _reachable(self, node: int, edges: list[list[int]]) -> set[int]:
-        shortest = {node: 0.0}
-        frontier = [node]
-        while frontier:
-            at = frontier.pop()
-            for other in edges[at]:
-                metres = shortest[at] + self._metres[other]
-                if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
-                    shortest[other] = metres
-                    frontier.append(other)
-        return set(shortest)
 
 
 class Progress:
