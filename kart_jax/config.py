@@ -121,6 +121,7 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
+        race=RaceConfig(action_set="drive"),
         network=NetworkConfig(
             channels=16,
             blocks=(1, 1),
@@ -134,7 +135,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "gpu": TrainConfig(
         run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),
-        race=RaceConfig(height=96, width=128, colour="rgb"),
+        race=RaceConfig(height=96, width=128, colour="rgb", action_set="drive"),
         workers=WorkerConfig(num_envs=32),
         network=NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False),
         ppo=PPOConfig(),

@@ -12,7 +12,15 @@ from flax.serialization import from_state_dict, to_state_dict
 from kart_jax.parallel import AXIS, Devices
 from kart_jax.ppo import buffer
 from kart_jax.ppo.buffer import Rollout
-from kart_jax.ppo.update import KEY_ACT, PPO, Batch, Outcomes, Schedules, TrainState, host_statistics
+from kart_jax.ppo.update import (
+    KEY_ACT,
+    PPO,
+    Batch,
+    Outcomes,
+    Schedules,
+    TrainState,
+    host_statistics,
+)
 
 
 _REST = ("optimiser", "reward_scale", "update", "key")

@@ -84,7 +84,9 @@ class Devices:
 
     def first(self, tree: Any) -> Any:
         """The first device's copy of replicated arrays, as host arrays that nobody overwrites."""
-        return jax.tree.map(lambda x: np.array(jax.device_get(x.addressable_shards[0].data)[0]), tree)
+        return jax.tree.map(
+            lambda x: np.array(jax.device_get(x.addressable_shards[0].data)[0]), tree
+        )
 
     def shards(self, tree: Any) -> Any:
         """All of this process's `[D, ...]` arrays on the host, as they are."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,26 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: TrainConfig) -> int:
     """Train as configured and show what came of it."""
-    from kart_jax.game import check_installed
+    from kart_jax.game.catalogue import check_installed
     from kart_jax.run_folder import open_run
     from kart_jax.trainer import Trainer
 
     check_installed(config.race)
-    with open_run(config) as run_folder:
-        trainer = Trainer(config, run_folder)
-        finished = trainer.train()
+    with open_run(config) as run_dir:
+        finished = Trainer(config, run_dir).train()
     if not config.run.quiet:
-        _show(trainer.run_dir, config, finished)
+        _show(run_dir, finished)
     return 0
 
 
-def _show(run_dir: Path, config: TrainConfig, finished: bool) -> None:
+def _show(run_dir: Path, finished: bool) -> None:
     """Drive the trained policy once and say where to look next."""
-    from kart_jax.play import play_in_child
-
     if finished:
         print("\nOne greedy episode of the trained policy:", flush=True)
-        play_in_child([str(run_dir), "--episodes", "1"])
+        # In a process of its own: the game may crash, and the run is saved already.
+        play = [sys.executable, "-m", "kart_jax.play", str(run_dir), "--episodes", "1"]
+        subprocess.run(play, check=False)
     print(
         f"\nThe run is in {run_dir}. Next:\n"
         f"  python -m kart_jax.play {run_dir} --episodes 10\n"

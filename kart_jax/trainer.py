@@ -63,7 +63,6 @@ class Trainer:
         with (
             _signals(self._request_stop),
             KartVectorEnv(config.race, config.workers, config.run.seed) as envs,
-            jax.transfer_guard("disallow"),
         ):
             spec = PolicySpec(
                 config.network,
@@ -77,7 +76,7 @@ class Trainer:
             self._writer = MetricsWriter(self.run_dir, self.step)
             self._console = Console(config.run, self.step)
             try:
-                with self._console:
+                with self._console, jax.transfer_guard("disallow"):
                     self._loop()
             finally:
                 saved = self._saver.close()

@@ -67,9 +67,7 @@ class Policy:
             lambda key, logits: spec.actions.clip(distribution.sample(key, logits))
         )
 
-    def act(
-        self, frames: np.ndarray, key: jax.Array | None = None
-    ) -> np.ndarray:
+    def act(self, frames: np.ndarray, key: jax.Array | None = None) -> np.ndarray:
         """Actions for one stack `[S, H, W, C]` or a batch `[B, S, H, W, C]` of uint8 frames.
 
         Args:

@@ -61,9 +61,7 @@ class Agent:
             rollout = self._redraw_shift(rollout, keys, first)
             frames = buffer.shift_frames(frames, rollout.shift)
         age = buffer.next_age(rollout, first)
-        logits, values = self.network.apply(
-            variables, buffer.newest_stacks(rollout, frames, age)
-        )
+        logits, values = self.network.apply(variables, buffer.newest_stacks(rollout, frames, age))
         distribution = self.actions.distribution
         actions = jax.vmap(lambda k, x: distribution.sample(k, x[None])[0])(keys, logits)
         log_probs = distribution.log_prob(logits, actions)
@@ -85,9 +83,7 @@ class Agent:
         if self.random_shift:
             frames = buffer.shift_frames(frames, rollout.shift)
         age = buffer.next_age(rollout, first)
-        _, values = self.network.apply(
-            variables, buffer.newest_stacks(rollout, frames, age)
-        )
+        _, values = self.network.apply(variables, buffer.newest_stacks(rollout, frames, age))
         return values
 
     def record_final_values(

@@ -72,9 +72,7 @@ def ppo_loss(
 
     entropy = entropies.mean()
     loss = (
-        policy_loss
-        + weights.value_coefficient * value_loss
-        - weights.entropy_coefficient * entropy
+        policy_loss + weights.value_coefficient * value_loss - weights.entropy_coefficient * entropy
     )
     parts = {
         "loss": loss,
