@@ -183,9 +183,11 @@ def frame_rate(preset: str) -> dict[str, Any]:
 
 def _probe(function: str, *arguments: str) -> dict[str, Any] | str:
     """Run a function of this module in a throw-away process; return its answer or last words."""
+    # The game writes to stdout too, some of it not before the process ends.
     code = (
-        "import json, sys; from kart_jax import doctor; "
-        "print(json.dumps(getattr(doctor, sys.argv[1])(*sys.argv[2:])))"
+        "import json, os, sys; answer = os.fdopen(os.dup(1), 'w'); "
+        "os.dup2(os.open(os.devnull, os.O_WRONLY), 1); from kart_jax import doctor; "
+        "json.dump(getattr(doctor, sys.argv[1])(*sys.argv[2:]), answer)"
     )
     try:
         run = subprocess.run(
@@ -200,7 +202,7 @@ def _probe(function: str, *arguments: str) -> dict[str, Any] | str:
     if run.returncode:
         words = run.stderr.strip().splitlines() or ["without a word"]
         return f"the process ended with status {run.returncode}: {words[-1]}"
-    answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(run.stdout)
     return answer
 
 
