@@ -12,6 +12,8 @@ Indices = npt.NDArray[np.int64]
 
 REACH = 40.0
 """Metres of road, before and after its last place, within which a kart is looked for."""
+STRAY = 15.0
+"""Metres beyond the road's edge from which on a kart is nowhere on the track."""
 TURN = math.radians(30)
 """Change of the road's heading that counts as a turn."""
 HORIZON = 200
@@ -139,8 +141,9 @@ class CentreLine:
 class Progress:
     """Progress of one kart in one race, that only driving the road gains.
 
-    The kart is looked for only within `REACH` metres of road of its last place: a short
-    cut across the land gains nothing until the kart is back on the road that it left.
+    The kart is looked for only within `REACH` metres of road of its last place, and keeps
+    that place while it strays: a short cut across the land gains nothing until the kart
+    is back where it left the road.
     Crossing the start line backwards counts against the lap. What counts is the furthest
     point so far: ground driven again, in circles or after a rescue, is paid once.
     """
@@ -164,6 +167,8 @@ class Progress:
     def update(self, point: npt.ArrayLike) -> tuple[float, float]:
         """Move to a point [3]: metres moved along the track, and metres of new ground."""
         place = self.line.locate(point, self.place.node)
+        if place.distance > self.line.widths[place.node] / 2 + STRAY:
+            return 0.0, 0.0
         half = self.line.length / 2
         moved = (place.along - self.place.along + half) % self.line.length - half
         self.place = place

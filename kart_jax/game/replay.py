@@ -1,0 +1,94 @@
+"""Frames at a viewing size: the same race again, drawn by a process of its own."""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kart_jax.game.config import RaceConfig
+from kart_jax.game.env import KartEnv
+from kart_jax.game.errors import GameError
+
+
+def replay(
+    config: RaceConfig,
+    about: dict[str, Any],
+    actions: Sequence[Any],
+    *,
+    height: int = 400,
+    width: int = 600,
+    hud: bool = False,
+    timeout: float = 120.0,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Race an episode again with the same actions, which repeats it exactly, and draw it.
+
+    Args:
+        config: the configuration that the episode was raced with.
+        about: the `info` of its `reset`: track, reverse and episode_seed.
+        actions: its actions.
+        height: height of the frames to draw, in pixels.
+        width: width of the frames to draw, in pixels.
+        hud: whether to draw position, lap, speed and map over them.
+        timeout: seconds to wait for a frame, the start of the game included.
+
+    Yields:
+        the frame [height, width, 3] after the reset and after each action.
+
+    Raises:
+        GameError: the other process ended or hung, or the game cannot run there.
+    """
+    viewing = replace(
+        config,
+        height=height,
+        width=width,
+        colour="rgb",
+        hud=hud,
+        stack=1,
+        depth=False,
+        layout="thwc",
+        state_vector=False,
+    )
+    options = {name: about[name] for name in ("track", "reverse", "episode_seed")}
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_draw, args=(sender, viewing, options, actions), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        for number in range(len(actions) + 1):
+            if not receiver.poll(timeout):
+                raise GameError(f"no frame {number} of the replay within {timeout} s")
+            try:
+                frame = receiver.recv()
+            except EOFError:
+                process.join(timeout)
+                raise GameError(
+                    f"the replay's process ended at frame {number}, exit status {process.exitcode}"
+                ) from None
+            if isinstance(frame, GameError):
+                raise frame
+            yield frame
+    finally:
+        receiver.close()
+        process.kill()
+        process.join()
+
+
+def _draw(
+    sender: Connection, config: RaceConfig, options: dict[str, Any], actions: Sequence[Any]
+) -> None:
+    try:
+        env = KartEnv(config)
+        observation, _ = env.reset(options=options)
+        sender.send(observation[-1])
+        for action in actions:
+            sender.send(env.step(action)[0][-1])
+        env.close()
+    except GameError as error:
+        sender.send(error)
+    except BrokenPipeError:  # Nobody looks any more.
+        pass
