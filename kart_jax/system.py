@@ -1,6 +1,7 @@
 """The system libraries that the game draws with: find what is missing, install it where allowed.
 
-`python -m kart_jax.system` needs no virtual environment and nothing beside Python itself.
+`python -I kart_jax/system.py` runs before anything is installed: it imports the standard
+library alone, and so not the package it stands in.
 """
 
 import ctypes

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,11 @@ def test_root_installs_and_a_failure_stops(
         assert log.read_text() == (
             "-qq update\n-qq install -y --no-install-recommends libegl1 libgl1\n"
         )
+
+
+def test_it_runs_before_anything_is_installed() -> None:
+    code = f"import runpy; runpy.run_path({system.__file__!r})"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
 
 
 def test_an_old_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
