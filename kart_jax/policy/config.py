@@ -49,6 +49,26 @@ class NetworkConfig:
         check_choice("dtype", self.dtype, ["float32", "bfloat16"])
 
 
+CPU = NetworkConfig(
+    channels=32,
+    blocks=(0, 2),
+    stem_stride=(2, 3, 3),
+    middle_stride=(3, 2, 2),
+    actor_channels=8,
+    norm="group",
+    dtype="float32",
+    remat=False,
+)
+"""For 5 grey frames of 48 x 64 on a processor: the second convolution ends the time axis at once,
+and the blocks after it are plain 2-D ones."""
+
+GPU = NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False)
+"""For a few RGB frames of about 96 x 128 on one accelerator."""
+
+SEED = NetworkConfig()
+"""The reference, for 5 RGB frames of 400 x 600."""
+
+
 def output_shapes(
     config: NetworkConfig, frames: int, height: int, width: int
 ) -> tuple[Shape, Shape]:
