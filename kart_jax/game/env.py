@@ -8,13 +8,14 @@ import numpy as np
 from kart_jax.checks import check
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.game.catalogue import check_installed, check_track
+from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
-from kart_jax.game.race import Race
+from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
-from kart_jax.game.start import RESET_OPTIONS, Start, draw_start, take_start
+from kart_jax.game.start import DRAWN_SEEDS, RESET_OPTIONS, Start, draw_start, take_start
 
 
 class KartEnv(gym.Env[Any, Any]):
@@ -66,7 +67,7 @@ class KartEnv(gym.Env[Any, Any]):
         options = options or {}
         for name in options:
             check(name in RESET_OPTIONS, "options", name, "one of " + ", ".join(RESET_OPTIONS))
-        episode_seed = int(options.get("episode_seed", self.np_random.integers(2**31)))
+        episode_seed = int(options.get("episode_seed", self.np_random.integers(DRAWN_SEEDS)))
         self._start = draw_start(self.config, episode_seed, options)
         check_track(self._start.track, self._start.reverse)
         if self._race is None:
@@ -126,6 +127,16 @@ class KartEnv(gym.Env[Any, Any]):
         _, episode = self._playing()
         place, line = episode.progress.place, episode.progress.line
         return {"frames": frames, "state": state_vector(episode.kart, place, line)}
+
+    @property
+    def kart(self) -> KartState:
+        """The observed kart after the last step."""
+        return self._playing()[1].kart
+
+    @property
+    def line(self) -> CentreLine:
+        """The centre line of the track that is raced on."""
+        return self._playing()[0].line
 
     def render(self) -> Any:
         """The observation's own frame in colour, uint8 [H, W, 3], in the mode `rgb_array`.

@@ -12,6 +12,9 @@ from kart_jax.game.config import RaceConfig
 from kart_jax.game.race import Race
 
 RESET_OPTIONS = ("track", "reverse", "episode_seed")
+DRAWN_SEEDS = 2**30
+"""An episode's seed is drawn from those below; those from here to 2**31, which training
+so never meets, are for evaluation."""
 SETTLE_STEPS_SECONDS = 0.6
 """Game seconds in which a kart that was put down drops onto the road and the camera turns."""
 LAST_METRES = 30.0
