@@ -16,6 +16,7 @@ from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.data import VARIABLE, ensure_data
 from kart_jax.game.errors import GameError, RaceInUseError
+from kart_jax.game.patched import patched_data
 from kart_jax.game.rendering import check_graphics, prepare_environment
 
 _INTRO_STEPS = 2000
@@ -54,7 +55,7 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
     global _engine, _graphics
     wanted = (width, height, window)
     if _engine is None:
-        os.environ[VARIABLE] = str(ensure_data())
+        os.environ[VARIABLE] = str(patched_data(ensure_data()))
         prepare_environment()
         check_graphics(window)
         import pystk2
