@@ -103,8 +103,12 @@ class WorkerProcess:
         """Tell it to leave."""
         self._link.close()
 
-    def end(self, timeout: float) -> int:
-        """Kill it unless it leaves within `timeout` seconds; its exit status."""
+    def end(self, timeout: float) -> None:
+        """Kill it unless it leaves within `timeout` seconds."""
+        self._stop(timeout)
+        self._log.close()
+
+    def _stop(self, timeout: float) -> int:
         self.hang_up()
         try:
             self._process.wait(timeout)
@@ -122,7 +126,7 @@ class WorkerProcess:
     def _lost(self, hung: bool) -> WorkerLostError:
         """End it, and say what happened."""
         waited = time.monotonic() - self._since
-        status = self.end(0.0 if hung else DEATH_TIME)
+        status = self._stop(0.0 if hung else DEATH_TIME)
         if hung:
             cause = f"no answer for {waited:.1f} s"
         elif status < 0:
@@ -131,6 +135,7 @@ class WorkerProcess:
             cause = f"exit status {status}"
         command = self._command if self.started else f"{self._command} at start-up"
         self.loss = WorkerLoss(self.index, "", command, cause, self._last_words())
+        self._log.close()
         return WorkerLostError(self.loss, hung)
 
     def _last_words(self) -> str:

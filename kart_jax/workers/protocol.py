@@ -4,6 +4,7 @@ The memory has no name in `/dev/shm`: it lives as long as a process holds it, is
 bound by the small `/dev/shm` of containers, and cannot be left behind.
 """
 
+import math
 import os
 import pickle
 import socket
@@ -13,6 +14,7 @@ from mmap import mmap
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 STEP = b"s"
@@ -63,58 +65,65 @@ class Layout:
     action_dtype: str
 
     @property
-    def record(self) -> np.dtype[Any]:
-        """The arrays, one after another."""
+    def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Name, element type and shape of each array, in the order of the memory."""
         rows = self.num_envs
-        return np.dtype(
-            [
-                ("frames", np.uint8, (rows, *self.frame_shape)),
-                ("final_frames", np.uint8, (rows, *self.frame_shape)),
-                ("actions", self.action_dtype, (rows, *self.action_shape)),
-                ("rewards", np.float32, (rows,)),
-                ("terminated", np.bool_, (rows,)),
-                ("truncated", np.bool_, (rows,)),
-                ("tracks", "S32", (rows,)),
-            ],
-            align=True,
-        )
+        return {
+            "frames": (np.dtype(np.uint8), (rows, *self.frame_shape)),
+            "final_frames": (np.dtype(np.uint8), (rows, *self.frame_shape)),
+            "actions": (np.dtype(self.action_dtype), (rows, *self.action_shape)),
+            "rewards": (np.dtype(np.float32), (rows,)),
+            "terminated": (np.dtype(np.bool_), (rows,)),
+            "truncated": (np.dtype(np.bool_), (rows,)),
+            "tracks": (np.dtype("S32"), (rows,)),
+        }
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return sum(_padded(dtype, shape) for dtype, shape in self.arrays.values())
 
     def create_memory(self) -> int:
         """File descriptor of new shared memory.
 
         Raises:
-            MemoryError: if the machine cannot give that much.
+            MemoryError: the machine does not have that much.
         """
-        size = self.record.itemsize
-        descriptor = os.memfd_create("kart_jax")
-        try:
-            os.posix_fallocate(descriptor, 0, size)  # fail here, not by SIGBUS in a step
-        except OSError as error:
-            os.close(descriptor)
+        free = psutil.virtual_memory().available
+        if self.size > free:
             raise MemoryError(
-                f"no {size / 2**20:.0f} MiB of shared memory for the frames: {error.strerror};"
-                " use smaller frames or fewer environments"
-            ) from error
+                f"the frames need {self.size / 2**20:.0f} MiB of shared memory and"
+                f" {free / 2**20:.0f} MiB are free: use smaller frames or fewer environments"
+            )
+        descriptor = os.memfd_create("kart_jax")
+        os.posix_fallocate(descriptor, 0, self.size)  # fail here, not by SIGBUS in a step
         return descriptor
+
+
+def _padded(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Bytes of an array, up to the next cache line."""
+    return -(-math.prod(shape) * dtype.itemsize // 64) * 64
 
 
 class Slots:
     """One row per environment: what it is to do, and what came of it."""
 
+    frames: NDArray[np.uint8]
+    final_frames: NDArray[np.uint8]
+    actions: NDArray[Any]
+    rewards: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    tracks: NDArray[np.bytes_]
+
     def __init__(self, layout: Layout, descriptor: int | None) -> None:
         """Attach the shared memory `descriptor`, or private memory if there is none."""
-        record = layout.record
-        buffer: Any = bytearray(record.itemsize)
-        if descriptor is not None:
-            buffer = mmap(descriptor, record.itemsize)
-        arrays = np.frombuffer(buffer, record, count=1)[0]
-        self.frames: NDArray[np.uint8] = arrays["frames"]
-        self.final_frames: NDArray[np.uint8] = arrays["final_frames"]
-        self.actions: NDArray[Any] = arrays["actions"]
-        self.rewards: NDArray[np.float32] = arrays["rewards"]
-        self.terminated: NDArray[np.bool_] = arrays["terminated"]
-        self.truncated: NDArray[np.bool_] = arrays["truncated"]
-        self.tracks: NDArray[np.bytes_] = arrays["tracks"]
+        buffer = mmap(-1 if descriptor is None else descriptor, layout.size)
+        offset = 0
+        for name, (dtype, shape) in layout.arrays.items():
+            array = np.frombuffer(buffer, dtype, math.prod(shape), offset).reshape(shape)
+            setattr(self, name, array)
+            offset += _padded(dtype, shape)
 
 
 def send_object(link: socket.socket, value: Any, descriptors: tuple[int, ...] = ()) -> None:

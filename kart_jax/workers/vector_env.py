@@ -61,14 +61,14 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self.action_space = batch_space(env.action_space, self.num_envs)
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         env.close()
-        stack, *frame_shape = space.shape
+        frame_shape = space.shape[1:]
         size = self.num_envs // workers.groups
         self.groups = [range(g * size, (g + 1) * size) for g in range(workers.groups)]
         self._waiting: set[int] = set()
         self._last_frames: list[NDArray[np.uint8]] = []
-        self._stack = FrameStack(self.num_envs, stack, tuple(frame_shape))
+        self._stack: FrameStack | None = None
         self._seed: int | None = seed
-        self._pool = self._make_pool(replace(race, stack=1), workers, tuple(frame_shape), make)
+        self._pool = self._make_pool(replace(race, stack=1), workers, frame_shape, make)
 
     def _make_pool(
         self, race: RaceConfig, workers: WorkerConfig, frame_shape: tuple[int, ...], make: MakeEnv
@@ -168,6 +168,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         for members, batch in zip(self.groups, batches, strict=True):
             for place, info in batch.reset_infos.items():
                 infos = self._add_info(infos, info, members[place])
+        depth, *frame_shape = self.single_observation_space.shape or ()
+        self._stack = FrameStack(self.num_envs, depth, tuple(frame_shape))
         self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
         return self._stack.stacks(), infos
 
@@ -179,6 +181,9 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         Where an episode ended, `infos` has its `final_obs` and `final_info`
         (`{"lost": True}` if its worker was lost).
         """
+        self._check_open()
+        if self._stack is None:
+            raise ResetNeeded("call `reset` before the first `step`")
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")

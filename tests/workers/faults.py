@@ -1,0 +1,76 @@
+"""Environments that misbehave, importable by worker processes."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from kart_jax.game import RaceConfig
+from kart_jax.game.fake import FakeKartEnv
+
+
+class Misbehaving(gym.Wrapper[Any, Any, Any, Any]):
+    """Does what the folder named by `FAULTS` asks for, once per request.
+
+    A file `COMMAND-FAULT` there (such as `step-SIGKILL`) is taken by the first worker
+    that gets to it, when it next runs that command.
+    """
+
+    def _misbehave(self, command: str) -> None:
+        for request in Path(os.environ["FAULTS"]).glob(f"{command}-*"):
+            try:
+                request.unlink()
+            except FileNotFoundError:  # another worker took it
+                continue
+            fault = request.name.split("-")[1]
+            if fault == "raise":
+                raise ValueError(f"trouble in {command}")
+            if fault == "sleep":
+                time.sleep(600)
+            os.kill(os.getpid(), getattr(signal, fault))
+
+    def reset(self, **arguments: Any) -> Any:
+        self._misbehave("reset")
+        return super().reset(**arguments)
+
+    def step(self, action: Any) -> Any:
+        self._misbehave("step")
+        return super().step(action)
+
+
+def make_misbehaving(race: RaceConfig) -> gym.Env[Any, Any]:
+    return Misbehaving(FakeKartEnv(race))
+
+
+def make_misbehaving_at_start(race: RaceConfig) -> gym.Env[Any, Any]:
+    env = Misbehaving(FakeKartEnv(race))
+    if "TRAINER" not in os.environ or os.environ["TRAINER"] != str(os.getpid()):
+        env._misbehave("start")
+    return env
+
+
+def make_broken(race: RaceConfig) -> gym.Env[Any, Any]:
+    """Works in the trainer, never in a worker."""
+    if os.environ["TRAINER"] != str(os.getpid()):
+        raise RuntimeError("this machine is cursed")
+    return FakeKartEnv(race)
+
+
+class Reporting(gym.Wrapper[Any, Any, Any, Any]):
+    """Tells in each reset's info what a worker's process looks like from inside."""
+
+    def reset(self, **arguments: Any) -> Any:
+        import sys
+
+        observation, info = super().reset(**arguments)
+        info["jax"] = any(name.split(".")[0] in ("jax", "jaxlib") for name in sys.modules)
+        info["ignores_interrupt"] = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        info["threads"] = os.environ["OMP_NUM_THREADS"]
+        return observation, info
+
+
+def make_reporting(race: RaceConfig) -> gym.Env[Any, Any]:
+    return Reporting(FakeKartEnv(race))

@@ -1,0 +1,222 @@
+"""The vector environment: its interface, its frames, its order of calls."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.error import (
+    AlreadyPendingCallError,
+    ClosedEnvironmentError,
+    NoAsyncCallError,
+    ResetNeeded,
+)
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.pool import derive_seed
+from kart_jax.workers.protocol import Layout
+from kart_jax.workers.vector_env import KartVectorEnv
+from tests.workers.faults import make_reporting
+
+RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=3)
+MODES = [
+    WorkerConfig(num_envs=4, groups=2),
+    WorkerConfig(num_envs=4, groups=1),
+    WorkerConfig(num_envs=4, groups=2, workers="serial"),
+]
+
+
+IDS = ["two groups", "one group", "serial"]
+
+
+@pytest.fixture(scope="module", params=MODES, ids=IDS)
+def envs(request: pytest.FixtureRequest) -> Any:
+    with KartVectorEnv(RACE, request.param, seed=3) as envs:
+        yield envs
+
+
+def actions(rng: np.random.Generator, count: int = 4) -> Any:
+    return np.stack([np.ones(count, int), rng.integers(3, size=count)], axis=1)
+
+
+def test_equals_gymnasium_step_by_step(envs: KartVectorEnv) -> None:
+    """Against SyncVectorEnv over whole stacks: every array, final observation and info."""
+    peers = SyncVectorEnv(
+        [lambda: make_env(RACE)] * 4, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
+    )
+    assert envs.observation_space == peers.observation_space
+    assert envs.action_space == peers.action_space
+    assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    ours, _ = envs.reset(seed=3)
+    seeds: Any = [derive_seed(3, index, 0) for index in range(4)]
+    theirs, _ = peers.reset(seed=seeds)
+    np.testing.assert_array_equal(ours, theirs)
+    rng = np.random.default_rng(0)
+    ended = 0
+    for _ in range(200):
+        action = actions(rng)
+        *ours_arrays, ours_infos = envs.step(action)
+        *their_arrays, their_infos = peers.step(action)
+        for mine, other in zip(ours_arrays, their_arrays, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-6)
+        assert "final_info" in ours_infos or "final_info" not in their_infos
+        if "final_info" in ours_infos:
+            done = ours_infos["_final_info"]
+            np.testing.assert_array_equal(done, their_infos["_final_info"])
+            for env in np.flatnonzero(done):
+                ended += 1
+                np.testing.assert_array_equal(
+                    ours_infos["final_obs"][env], their_infos["final_obs"][env]
+                )
+            np.testing.assert_equal(
+                ours_infos["final_info"]["episode"]["return"][done],
+                their_infos["final_info"]["episode"]["return"][done],
+            )
+    assert ended >= 4
+
+
+def test_same_seed_same_race_and_reset_starts_over(envs: KartVectorEnv) -> None:
+    first = [envs.reset(seed=7)[0], *(envs.step(np.ones((4, 2), int))[0] for _ in range(70))]
+    again = [envs.reset(seed=7)[0], *(envs.step(np.ones((4, 2), int))[0] for _ in range(70))]
+    np.testing.assert_array_equal(first, again)
+    other, _ = envs.reset(seed=8)
+    assert not np.array_equal(first[0], other)
+    assert len({frame.tobytes() for frame in other}) == 4  # each environment its own seed
+
+
+def test_groups_and_steps_see_the_same(envs: KartVectorEnv) -> None:
+    """The trainer's interface gives the newest frames of Gymnasium's."""
+    rng = np.random.default_rng(0)
+    taken = [actions(rng) for _ in range(70)]
+    stacks = [envs.reset(seed=1)[0], *(envs.step(action)[0] for action in taken)]
+    envs.reset(seed=1)
+    size = 4 // len(envs.groups)
+    for action, stack in zip(taken, stacks[1:], strict=True):
+        for group, members in enumerate(envs.groups):
+            envs.send(group, action[members.start : members.stop])
+        for group, members in enumerate(envs.groups):
+            batch = envs.receive(group)
+            assert batch.frames.shape == (size, 48, 64, 1)
+            np.testing.assert_array_equal(batch.frames, stack[members.start : members.stop, -1])
+            np.testing.assert_array_equal(batch.first, batch.terminated | batch.truncated)
+            assert len(batch.episodes) == batch.first.sum()
+            assert not batch.lost.any()
+
+
+def test_start_is_all_first_frames(envs: KartVectorEnv) -> None:
+    batches = envs.start()
+    assert len(batches) == len(envs.groups)
+    for batch in batches:
+        assert batch.first.all()
+        assert not (batch.terminated | batch.truncated | batch.lost).any()
+        assert batch.episodes == []
+
+
+def test_a_batch_is_never_overwritten(envs: KartVectorEnv) -> None:
+    kept = envs.start()
+    before = [batch.frames.copy() for batch in kept]
+    for _ in range(5):
+        for group, members in enumerate(envs.groups):
+            envs.send(group, np.ones((len(members), 2), int))
+            envs.receive(group)
+    envs._pool.slots.frames[:] = 99
+    envs._pool.slots.rewards[:] = 99
+    for batch, frames in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(batch.frames, frames)
+        assert batch.rewards.max() == 0
+        with pytest.raises(ValueError, match="read-only"):
+            batch.frames[:] = 0
+
+
+def test_no_stack_holds_a_frame_from_before_a_reset(envs: KartVectorEnv) -> None:
+    envs.reset()
+    since = np.zeros(4, int)
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        stacks, _, terminated, truncated, _ = envs.step(actions(rng))
+        since = np.where(terminated | truncated, 0, since + 1)
+        for env in np.flatnonzero(since < 2):
+            first = stacks[env, : RACE.stack - since[env]]
+            assert (first == first[0]).all()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=IDS)
+def test_calls_out_of_order(mode: WorkerConfig) -> None:
+    envs = KartVectorEnv(RACE, mode, seed=0)
+    size = 4 // len(envs.groups)
+    action = np.ones((size, 2), int)
+    with pytest.raises(ResetNeeded, match="first step"):
+        envs.send(0, action)
+    with pytest.raises(NoAsyncCallError, match="group 0"):
+        envs.receive(0)
+    with pytest.raises(ResetNeeded, match="first"):
+        envs.step(np.ones((4, 2), int))
+    envs.reset()
+    with pytest.raises(ValueError, match=r"shape \(3, 2\).*takes"):
+        envs.send(0, np.ones((3, 2), int))
+    with pytest.raises(ValueError, match="shape"):
+        envs.step(np.ones((4,), int))
+    with pytest.raises(TypeError, match="Cannot cast"):
+        envs.send(0, action * 0.5)
+    envs.send(0, action)
+    for call in (lambda: envs.send(0, action), envs.start, envs.get_states):
+        with pytest.raises(AlreadyPendingCallError):
+            call()
+    envs.receive(0)
+    envs.close()
+    envs.close()  # twice does no harm
+    for call in (envs.start, lambda: envs.send(0, action), lambda: envs.receive(0)):
+        with pytest.raises(ClosedEnvironmentError):
+            call()
+
+
+def test_states_resume_exactly(envs: KartVectorEnv) -> None:
+    rng = np.random.default_rng(2)
+    envs.reset()
+    for _ in range(40):
+        envs.step(actions(rng))
+    states, later = envs.get_states(), [actions(rng) for _ in range(70)]
+    first = [envs.step(action)[1:4] for action in later]
+    envs.set_states(states)
+    again = [envs.step(action)[1:4] for action in later]
+    np.testing.assert_array_equal(first, again)
+    assert np.array(first)[:, 1:].any()  # episodes ended, so the draws of resets came back too
+
+
+def test_options_reach_every_environment(envs: KartVectorEnv) -> None:
+    _, infos = envs.reset(options={"track": "two"})
+    assert list(infos["track"]) == ["two"] * 4
+
+
+@pytest.mark.parametrize("action_set", ["full", "reduced", "discrete", "continuous"])
+def test_every_action_set(action_set: Any) -> None:
+    race = replace(RACE, action_set=action_set)
+    with KartVectorEnv(race, WorkerConfig(num_envs=2), seed=0) as envs:
+        envs.reset()
+        envs.action_space.seed(0)
+        _, rewards, *_ = envs.step(envs.action_space.sample())
+        assert rewards.shape == (2,)
+
+
+def test_workers_are_lean_and_leave_ctrl_c_to_the_trainer() -> None:
+    with KartVectorEnv(RACE, WorkerConfig(num_envs=2), seed=0, make=make_reporting) as envs:
+        _, infos = envs.reset()
+    assert not infos["jax"].any()
+    assert infos["ignores_interrupt"].all()
+    assert list(infos["threads"]) == ["1", "1"]
+
+
+@pytest.mark.parametrize("change", [{"layout": "hwc"}, {"layout": "thw"}])
+def test_observations_that_workers_cannot_carry(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \[T, H, W, C\]"):
+        KartVectorEnv(replace(RACE, **change), WorkerConfig(), seed=0)
+
+
+def test_no_memory_for_the_frames() -> None:
+    layout = Layout(
+        num_envs=10**6, frame_shape=(4096, 4096, 3), action_shape=(2,), action_dtype="i8"
+    )
+    with pytest.raises(MemoryError, match="fewer environments"):
+        layout.create_memory()
