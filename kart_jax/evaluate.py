@@ -1,0 +1,214 @@
+"""`python -m kart_jax.evaluate`: how well a policy races, beside the game's AI and simpler drivers.
+
+Every episode starts on the grid, moved aside and pushed a little at random, from seeds
+that training does not draw. The game's AI, which would use the push to drive, starts as
+it stands.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from kart_jax.checks import check, check_choice
+from kart_jax.game import RaceConfig
+from kart_jax.game.catalogue import check_installed
+from kart_jax.game.start import DRAWN_SEEDS
+from kart_jax.statistics import summarise
+from kart_jax.trials import Driver, Trial, TrialResult, run_trials
+
+JITTER = 0.5
+"""Metres by which a start is moved sideways at most; not with opponents beside."""
+ACTIONS = 5
+"""Random actions at most before the policy takes over."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Which policy to evaluate, on what."""
+
+    policy: Annotated[str, tyro.conf.Positional]
+    """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name."""
+    tracks: str | None = None
+    """Tracks, separated by commas; by default those of the training."""
+    episodes: int = 20
+    """Greedy episodes of the policy on each track."""
+    baseline_episodes: int = 5
+    """Episodes of each other driver (the AI at three difficulties, straight on, random) on
+    each track; 0 leaves them out."""
+    seed: int = 0
+    """The first of the episodes' seeds, which decide starts, grid places and opponents."""
+    opponents: int = 0
+    """Karts driven by the game."""
+    difficulty: int | None = None
+    """0 to 2, of the policy's races; by default that of the training."""
+    workers: int = 2
+    """Races at once."""
+    json: Path | None = None
+    """Write figures, episodes and driven paths to this file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be driven."""
+        check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        check(self.baseline_episodes >= 0, "baseline_episodes", self.baseline_episodes, "0 or more")
+        most = DRAWN_SEEDS - max(self.episodes, self.baseline_episodes)
+        check(0 <= self.seed <= most, "seed", self.seed, f"0 to {most}")
+        check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.difficulty is not None:
+            check_choice("difficulty", self.difficulty, [0, 1, 2])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; print a table for each track."""
+    try:
+        config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
+        if config.json is not None and not config.json.absolute().parent.is_dir():
+            raise ValueError(f"{config.json.parent} is not a folder: --json cannot be written")
+        report = evaluate(config, _show_progress)
+        for track, figures in report["tracks"].items():
+            Console().print(_table(track, figures, report["settings"]))
+        if config.json is not None:
+            config.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def evaluate(
+    config: EvaluateConfig, progress: Callable[[int, int, TrialResult], None] | None = None
+) -> dict[str, Any]:
+    """Drive all episodes; the report that `--json` writes.
+
+    Args:
+        config: what to drive.
+        progress: told the episodes done, their number in all, and the newest one.
+
+    Raises:
+        ValueError: a track or a value is not to be had.
+        CheckpointError: there is no such policy.
+        WorkersLostError: the game cannot run.
+    """
+    from kart_jax.policy.policy import load_policy
+
+    policy = load_policy(config.policy)
+    race = RaceConfig(**policy.race)
+    trials = list(list_trials(config, race))
+    for trial in trials:
+        check_installed(trial.race(race))
+    results = []
+    for result in run_trials(race, trials, policy.act, config.workers):
+        results.append(result)
+        if progress is not None:
+            progress(len(results), len(trials), result)
+    order = {trial: number for number, trial in enumerate(trials)}
+    results.sort(key=lambda result: order[result.trial])
+    return report(config, race, results)
+
+
+def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
+    """The policy's episodes on each track, then the other drivers'."""
+    tracks = race.track if config.tracks is None else tuple(config.tracks.split(","))
+    own = race.difficulty if config.difficulty is None else config.difficulty
+    karts = config.opponents + 1
+    jitter = JITTER if karts == 1 else 0.0
+    others: list[tuple[Driver, int]] = [("ai", 0), ("ai", 1), ("ai", 2)]
+    others += [("straight", own), ("random", own)]
+    for track in tracks:
+        for number in range(config.episodes):
+            yield Trial("policy", track, config.seed + number, own, karts, jitter, ACTIONS)
+    for track in tracks:
+        for driver, difficulty in others:
+            for number in range(config.baseline_episodes):
+                seed = config.seed + number
+                if driver == "ai":
+                    yield Trial(driver, track, seed, difficulty, karts)
+                else:
+                    yield Trial(driver, track, seed, difficulty, karts, jitter, ACTIONS)
+
+
+def report(
+    config: EvaluateConfig, race: RaceConfig, results: Sequence[TrialResult]
+) -> dict[str, Any]:
+    """The figures of each track, and of its other drivers under `baselines`."""
+    tracks: dict[str, Any] = {}
+    for track in dict.fromkeys(r.trial.track for r in results):
+        here = [r for r in results if r.trial.track == track]
+        drivers: dict[str, list[TrialResult]] = {}
+        for result in here:
+            drivers.setdefault(_name(result.trial), []).append(result)
+        figures = {
+            name: {
+                **summarise([r.episode for r in driven], race.laps),
+                "episodes": [r.to_dict() for r in driven],
+            }
+            for name, driven in drivers.items()
+        }
+        tracks[track] = {
+            **figures.pop("policy"),
+            "baselines": figures,
+            "outline": here[0].outline,
+        }
+    own = next(r.trial for r in results if r.trial.driver == "policy")
+    settings = {
+        "policy": config.policy,
+        "seed": config.seed,
+        "opponents": config.opponents,
+        "difficulty": own.difficulty,
+        "laps": race.laps,
+        "start_jitter": own.jitter,
+        "start_actions": own.actions,
+    }
+    return {"settings": settings, "tracks": tracks}
+
+
+def _name(trial: Trial) -> str:
+    return f"ai {trial.difficulty}" if trial.driver == "ai" else trial.driver
+
+
+def _show_progress(done: int, total: int, result: TrialResult) -> None:
+    trial, episode = result.trial, result.episode
+    print(
+        f"[{done}/{total}] {_name(trial)} on {trial.track}: {episode['progress_m']:.0f} m, "
+        f"{episode['end']} after {episode['game_seconds']:.1f} s",
+        file=sys.stderr,
+    )
+
+
+def _table(track: str, figures: dict[str, Any], settings: dict[str, Any]) -> Table:
+    """A row for each driver; intervals are of 95% confidence."""
+    table = Table(
+        title=f"{track}, difficulty {settings['difficulty']}, {settings['opponents']} opponents"
+    )
+    for name in ("driver", "episodes", "finished", "lap time", "best", "progress", "position"):
+        table.add_column(name, justify="left" if name == "driver" else "right")
+    for name, row in {"policy": figures, **figures["baselines"]}.items():
+        table.add_row(
+            name,
+            str(row["count"]),
+            f"{row['finish_rate']:.0%}" + _interval(row["finish_rate_interval"], ".0%"),
+            _seconds(row["lap_time_mean"]) + _interval(row["lap_time_interval"], ".1f"),
+            _seconds(row["lap_time_best"]),
+            f"{row['progress_mean']:.0f} m" + _interval(row["progress_interval"], ".0f"),
+            f"{row['position_mean']:.1f}",
+        )
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def _interval(interval: tuple[float, float] | None, form: str) -> str:
+    return "" if interval is None else f" ({interval[0]:{form}} to {interval[1]:{form}})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
