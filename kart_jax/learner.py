@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 from flax.serialization import from_state_dict, to_state_dict
 
-from kart_jax.parallel import AXIS, Devices
+from kart_jax.parallel import Devices
 from kart_jax.ppo import buffer
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import (
@@ -21,7 +21,6 @@ from kart_jax.ppo.update import (
     TrainState,
     host_statistics,
 )
-
 
 _REST = ("optimiser", "reward_scale", "update", "key")
 """Fields of the training state, beside the network's variables, that outlive an update."""

@@ -10,10 +10,23 @@ from typing import Any
 
 import jax
 import numpy as np
+import platformdirs
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
 """The axis to average over inside mapped functions."""
+
+
+def enable_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that a second start is quick.
+
+    JAX's own variables still decide: `JAX_COMPILATION_CACHE_DIR` moves it and
+    `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = platformdirs.user_cache_path("kart_jax") / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class Devices:

@@ -26,10 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: TrainConfig) -> int:
     """Train as configured and show what came of it."""
     from kart_jax.game.catalogue import check_installed
+    from kart_jax.parallel import enable_compilation_cache
     from kart_jax.run_folder import open_run
     from kart_jax.trainer import Trainer
 
     check_installed(config.race)
+    enable_compilation_cache()
     with open_run(config) as run_dir:
         finished = Trainer(config, run_dir).train()
     if not config.run.quiet:
