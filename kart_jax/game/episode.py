@@ -99,8 +99,9 @@ class Episode:
 
     def _end(self) -> str:
         config, driven = self.config, self.progress.driven
-        if self.kart.finished and driven >= NEAR_FINISH * self.goal:
-            self.finish_time = min(self.finish_time, self.seconds)
+        near = driven >= NEAR_FINISH * self.goal
+        if self.kart.finished and near and math.isnan(self.finish_time):
+            self.finish_time = self.seconds
         if not math.isnan(self.finish_time):
             return "finished"
         if self.kart.finished:

@@ -149,6 +149,14 @@ def test_the_games_own_finish_does_not_make_up_for_a_short_cut() -> None:
     assert not outcome.finished
 
 
+def test_the_games_own_finish_counts_just_before_the_measured_one() -> None:
+    race = episode()
+    assert drive(race, 2.0, 398.0, 1.0)[1] == ""
+    _, end = act(race, at(398.5, finished=True))
+    assert end == "finished"
+    assert race.summary("straight", end)["finish_time"] == pytest.approx(race.seconds)
+
+
 def test_time_off_the_road_is_counted() -> None:
     race = episode()
     for along in range(2, 12):
