@@ -1,0 +1,69 @@
+"""All formulations of the convolution mean the same, gradients included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kart_jax.policy.convolution import by_time, conv3d, native, native_in_space
+
+SHAPES = [
+    ((2, 5, 9, 11, 3), 4, (2, 2, 2), 1),
+    ((2, 3, 6, 7, 4), 4, (1, 1, 1), 1),
+    ((2, 3, 7, 9, 4), 5, (3, 2, 3), 0),
+    ((2, 1, 5, 6, 4), 2, (1, 1, 1), 1),
+    ((1, 4, 6, 5, 2), 3, (2, 1, 2), 1),
+]
+
+
+def values_and_gradients(formulation, shape, features, strides, padding):
+    x = jax.random.normal(jax.random.key(0), shape)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, shape[-1], features))
+
+    @jax.jit
+    def both(x, kernel):
+        y, pull_back = jax.vjp(lambda x, k: formulation(x, k, strides, padding), x, kernel)
+        return y, *pull_back(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    return both(x, kernel)
+
+
+@pytest.mark.parametrize("formulation", [by_time, native_in_space, conv3d])
+@pytest.mark.parametrize(("shape", "features", "strides", "padding"), SHAPES)
+def test_agrees_with_xla(formulation, shape, features, strides, padding):
+    arguments = (shape, features, strides, padding)
+    expected = values_and_gradients(native, *arguments)
+    for ours, theirs in zip(values_and_gradients(formulation, *arguments), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_native_agrees_with_a_plain_sum():
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 3, 2))
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 2, 1))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
+    expected = [
+        (padded[0, t : t + 3, i : i + 3, j : j + 3] * kernel[..., 0]).sum()
+        for t in range(2)
+        for i in range(3)
+        for j in range(3)
+    ]
+    y = native(jnp.float32(x), jnp.float32(kernel), (1, 1, 1), 1)
+    np.testing.assert_allclose(y.reshape(-1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_each_platform_gets_its_own_formulation():
+    """On the CPU no 3-D convolution is left; an accelerator gets one, also in its gradients."""
+    x, kernel = jnp.zeros((1, 3, 8, 8, 4)), jnp.zeros((3, 3, 3, 4, 4))
+
+    def loss(x, kernel):
+        return conv3d(x, kernel, (1, 1, 1), 1).sum()
+
+    def program(platform):
+        step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        return str(jax.export.export(step, platforms=[platform])(x, kernel).mlir_module())
+
+    for platform in ("cuda", "tpu"):
+        text = program(platform)
+        assert "[b, 0, 1, 2, f]" in text
+        assert "[b, 0, 1, f]" not in text
+    assert "[b, 0, 1, 2, f]" not in program("cpu")
