@@ -1,6 +1,6 @@
 """The learner: PPO's functions compiled for all devices, and the state that they change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,10 +16,10 @@ from kart_jax.ppo.update import (
     KEY_ACT,
     PPO,
     Batch,
+    Metrics,
     Outcomes,
     Schedules,
     TrainState,
-    host_statistics,
 )
 
 _REST = ("optimiser", "reward_scale", "update", "key")
@@ -27,9 +27,9 @@ _REST = ("optimiser", "reward_scale", "update", "key")
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or a gradient was not finite; the state before it was kept."""
+    """A loss or a gradient was not finite; the state before the update was kept."""
 
-    def __init__(self, update: int, statistics: Any) -> None:
+    def __init__(self, update: int, statistics: dict[str, Any]) -> None:
         super().__init__(
             f"a loss or gradient of update {update} is not finite. The last good checkpoint was "
             "kept; a lower learning rate, or float32, is the usual remedy."
@@ -39,27 +39,30 @@ class NonFiniteError(RuntimeError):
 
 @struct.dataclass
 class Actor:
-    """What acting needs: a copy, since learning consumes the state."""
+    """What acting needs of the state."""
 
     variables: Any
     key: jax.Array
 
 
 class Learner:
-    """Holds the training state on the devices and takes it through updates."""
+    """Holds the training state on the devices and takes it through updates.
+
+    `state` is that after the last finished update; an update works on a copy, so that it
+    can be dropped at any moment, and the policy can act meanwhile.
+    """
 
     def __init__(self, ppo: PPO, devices: Devices, seed: int) -> None:
         self.ppo = ppo
         self.devices = devices
         self._act = devices.map(self._act_on_device, donate=(1,))
         self._final_values = devices.map(self._final_values_on_device, donate=(1,))
-        self._prepare = devices.map(ppo.prepare, donate=(0, 1))
+        self._prepare = devices.map(self._prepare_on_device, donate=(1,))
         self._gradient_step = devices.map(ppo.gradient_step, donate=(0,))
         self._refresh = devices.map(ppo.refresh_statistics, donate=(0,))
-        self._actor = devices.map(
-            lambda state: jax.tree.map(jnp.copy, Actor(state.variables, state.key_for(KEY_ACT)))
-        )
-        self._head = devices.map(buffer.head)
+        self._act_key = devices.map(lambda state: state.key_for(KEY_ACT))
+        self._create = devices.map(self._create_on_device)
+        self._head = devices.map(lambda rollout: jax.tree.map(jnp.copy, buffer.head(rollout)))
         self._load_head = devices.map(buffer.with_head, donate=(0,))
         example = np.zeros((1, *ppo.agent.observation_shape), np.uint8)
         self.state: TrainState = devices.replicate(
@@ -72,11 +75,11 @@ class Learner:
         `offset` is the number of environments in the processes before this one.
         """
         numbers = np.split(np.arange(offset, offset + num_envs, dtype=np.int32), groups)
-        return [self.devices.map(self._create_on_device)(self.devices.shard(n)) for n in numbers]
+        return [self._create(self.devices.shard(n)) for n in numbers]
 
     def actor(self) -> Actor:
-        """The policy as it is now, to act with while learning goes on."""
-        return self._actor(self.state)
+        """The policy as it is now, and the random key to act with until the next update."""
+        return Actor(self.state.variables, self._act_key(self.state))
 
     def act(
         self, actor: Actor, rollout: Rollout, frames: np.ndarray, first: np.ndarray
@@ -143,14 +146,13 @@ class Learner:
             progress: share of the run that is done, for the schedules.
         """
         schedules = {k: np.float32(v) for k, v in self.ppo.schedules(progress).items()}
-        self.state, batch, rollouts, metrics = self._prepare(
+        state, batch, rollouts, metrics = self._prepare(
             self.state,
             list(rollouts),
             self.devices.shard(list(outcomes), axis=1),
             self.devices.shard(list(newest)),
         )
-        update = Update(self, batch, self.devices.replicate(Schedules(**schedules)), metrics)
-        return update, list(rollouts)
+        return Update(self, state, batch, schedules, metrics), list(rollouts)
 
     def _act_on_device(
         self, actor: Actor, rollout: Rollout, frames: jax.Array, first: jax.Array
@@ -166,51 +168,83 @@ class Learner:
     def _create_on_device(self, numbers: jax.Array) -> Rollout:
         return self.ppo.agent.create_rollout(numbers, self.ppo.config.rollout_length)
 
+    def _prepare_on_device(self, state: TrainState, *collected: Any) -> Any:
+        return self.ppo.prepare(jax.tree.map(jnp.copy, state), *collected)
+
 
 class Update:
     """One update under way; each `step` is one gradient step, so others can work between."""
 
-    def __init__(self, learner: Learner, batch: Batch, schedules: Schedules, metrics: Any) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        state: TrainState,
+        batch: Batch,
+        schedules: dict[str, np.float32],
+        metrics: Metrics,
+    ) -> None:
         self._learner = learner
+        self._state = state
         self._batch = batch
-        self._schedules = schedules
-        self._first_metrics = metrics
-        self._step_metrics: list[Any] = []
-        self._steps = self._run()
+        self._values = schedules
+        self._schedules = learner.devices.replicate(Schedules(**schedules))
+        self._metrics = metrics
+        self._steps: list[Metrics] = []
 
     def step(self) -> bool:
-        """Take a gradient step if one is left; False when the update is finished."""
-        return next(self._steps, None) is not None
+        """Take a gradient step if one is left; False when all were taken."""
+        learner = self._learner
+        if len(self._steps) == learner.ppo.config.gradient_steps:
+            return False
+        self._state, metrics = learner._gradient_step(self._state, self._batch, self._schedules)
+        self._steps.append(metrics)
+        # No more than two in flight, so that acting, or a request to stop, need not wait long.
+        jax.block_until_ready(self._steps[-2:][0])
+        return True
 
-    def finish(self) -> dict[str, float]:
-        """Take all steps that are left and return the update's metrics.
+    def finish(self, check: Callable[[], None]) -> dict[str, float]:
+        """Take all steps that are left, commit the state, and return the update's metrics.
+
+        Args:
+            check: called after each step; what it raises drops the update.
 
         Raises:
-            NonFiniteError: a step was not finite; the state is that before it.
+            NonFiniteError: a step was not finite; the learner's state is that before it.
         """
         while self.step():
-            pass
+            check()
         learner = self._learner
-        steps, metrics = learner.devices.first((self._step_metrics, self._first_metrics))
-        if not all(bool(s["finite"]) for s in steps):
-            batch = jax.tree.map(lambda x: x[0], learner.devices.shards(self._batch))
-            update = int(learner.devices.first(learner.state.update))
-            raise NonFiniteError(update, host_statistics(batch))
-        taken = [s for s in steps if not s["skipped"]] or steps[:1]
-        result = {name: float(np.mean([s[name] for s in taken])) for name in taken[0]}
-        result |= {name: float(value) for name, value in metrics.items()}
-        schedules = learner.devices.first(self._schedules)
-        result |= {name: float(getattr(schedules, name)) for name in schedules.__dataclass_fields__}
-        result["gradient_steps"] = len([s for s in steps if not s["skipped"]])
-        del result["finite"], result["skipped"]
-        return result
+        steps, metrics = learner.devices.first((self._steps, self._metrics))
+        self._check_finite(steps)
+        learner.state = learner._refresh(self._state, self._batch)
+        taken = [s for s in steps if not s["skipped"]]
+        result = {
+            name: float(np.mean([s[name] for s in taken or steps[:1]]))
+            for name in steps[0]
+            if name not in ("finite", "skipped")
+        }
+        result |= {name: float(value) for name, value in (metrics | self._values).items()}
+        return result | {"gradient_steps": float(len(taken))}
 
-    def _run(self) -> Iterator[bool]:
-        learner = self._learner
-        for _ in range(learner.ppo.config.gradient_steps):
-            learner.state, metrics = learner._gradient_step(
-                learner.state, self._batch, self._schedules
-            )
-            self._step_metrics.append(metrics)
-            yield True
-        learner.state = learner._refresh(learner.state, self._batch)
+    def _check_finite(self, steps: list[dict[str, np.ndarray]]) -> None:
+        for number, step in enumerate(steps):
+            if not step["finite"]:
+                learner = self._learner
+                arrays = learner.devices.shards(self._batch.scalars)
+                statistics = {
+                    "gradient_step": number,
+                    "metrics": {name: float(value) for name, value in step.items()},
+                    "batch": {name: summarise(x) for name, x in arrays.items()},
+                }
+                update = int(learner.devices.first(learner.state.update))
+                raise NonFiniteError(update, statistics)
+
+
+def summarise(x: np.ndarray) -> dict[str, float]:
+    """How many values of `x` are not finite, and the range and mean of the others."""
+    finite = x[np.isfinite(x)]
+    result = {"not_finite": float(x.size - finite.size)}
+    if finite.size:
+        result |= {"min": float(finite.min()), "mean": float(finite.mean())}
+        result |= {"max": float(finite.max())}
+    return result

@@ -10,12 +10,9 @@ from kart_jax.learner import Actor, Learner
 from kart_jax.metrics import Stopwatch
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import Outcomes
+from kart_jax.stopping import StopRequest
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
-
-
-class Interrupted(Exception):
-    """Collecting was asked to stop; the rollout at hand is incomplete."""
 
 
 @dataclass
@@ -39,31 +36,31 @@ class Collector:
         learner: Learner,
         rollouts: Sequence[Rollout],
         stopwatch: Stopwatch,
+        stop: StopRequest,
     ) -> None:
         self.envs = envs
         self.learner = learner
         self.rollouts = list(rollouts)
         self._stopwatch = stopwatch
+        self._stop = stop
         self.newest: list[tuple[np.ndarray, np.ndarray]] = []
         """Of each group, the frames to act upon next and whether they begin an episode."""
 
     def start(self) -> None:
         """Begin an episode in every environment."""
-        with self._stopwatch("start workers"):
+        with self._stopwatch("start workers"), self._stop.interrupting():
             self.newest = [(b.frames, b.first) for b in self.envs.start()]
 
-    def collect(
-        self, actor: Actor, between: Callable[[], Any], interrupted: Callable[[], bool]
-    ) -> Collected:
+    def collect(self, actor: Actor, between: Callable[[], Any]) -> Collected:
         """Take T steps in every environment.
 
         Args:
             actor: the policy to act with.
             between: called after each group's actions were sent, to work while it simulates.
-            interrupted: asked after each step.
 
         Raises:
-            Interrupted: `interrupted()` was true; the environments were left between steps.
+            Interrupted: a stop was asked for; rollouts and environments are of no more use.
+            WorkersLostError: one environment has lost too many workers in a row.
         """
         length = self.learner.ppo.config.rollout_length
         groups = range(len(self.rollouts))
@@ -83,10 +80,7 @@ class Collector:
                 if t < length:
                     self._act(actor, group)
                     between()
-            if t < length and interrupted():
-                for group in groups:
-                    self.envs.receive(group)
-                raise Interrupted
+                    self._stop.check()
         collected.newest = list(self.newest)
         return collected
 
@@ -99,7 +93,7 @@ class Collector:
 
     def _receive(self, actor: Actor, group: int, t: int, collected: Collected) -> None:
         """Take in what step `t` of a group led to."""
-        with self._stopwatch("simulate (wait)"):
+        with self._stopwatch("simulate (wait)"), self._stop.interrupting():
             batch: StepBatch = self.envs.receive(group)
         outcome = collected.outcomes[group]
         outcome.rewards[t] = batch.rewards

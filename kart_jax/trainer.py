@@ -1,13 +1,9 @@
 """A training run from start to end: collect, learn, log, checkpoint, stop cleanly."""
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -16,6 +12,7 @@ from kart_jax import checkpoints
 from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.config import TrainConfig
 from kart_jax.console import Console
+from kart_jax.game.actions import ACTION_SETS
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
 from kart_jax.parallel import AXIS, Devices
@@ -24,7 +21,10 @@ from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
-from kart_jax.rollout import Collected, Collector, Interrupted
+from kart_jax.rollout import Collected, Collector
+from kart_jax.stopping import Interrupted, StopRequest
+from kart_jax.workers.errors import WorkersLostError
+from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
 
 
@@ -38,46 +38,57 @@ class Boundary:
     """The environments and their newest frames, or None where the game cannot tell them."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint to begin with."""
+
+    path: Path
+    progress: dict[str, Any]
+
+
 class Trainer:
     """Runs one configuration in one folder."""
 
-    def __init__(self, config: TrainConfig, run_dir: Path) -> None:
+    def __init__(self, config: TrainConfig, run_dir: Path, devices: Devices) -> None:
         self.config = config
         self.run_dir = run_dir
         self.step = 0
         self.stopwatch = Stopwatch()
-        self._stop: str | None = None
+        self._devices = devices
+        self._stop = StopRequest()
         self._window = EpisodeWindow()
         self._exact = config.race.simulator == "fake" and not config.ppo.overlap
+        self._spec = policy_spec(config)
 
     def train(self) -> bool:
         """Train to the end, or until stopped; either way the last update is saved.
 
         Returns:
             Whether the run came to its end by itself, rather than by a signal.
+
+        Raises:
+            WorkersLostError: workers kept dying; the last update was saved.
+            CheckpointError: the last checkpoint could not be saved, or none fits this run.
+            RuntimeError: a loss or gradient was not finite.
         """
         config = self.config
-        devices = Devices()
-        devices.check_divides(config.workers.num_envs, config.workers.groups)
-        source = self._find_source()
-        with (
-            _signals(self._request_stop),
-            KartVectorEnv(config.race, config.workers, config.run.seed) as envs,
-        ):
-            spec = PolicySpec(
-                config.network,
-                ActionSpec.from_space(envs.single_action_space),
-                config.observation_shape,
-            )
-            with self.stopwatch("compile and load"):
-                self._build(devices, envs, spec)
-                self._restore(source)
+        source = find_source(config, self.run_dir)
+        seed = config.run.seed
+        if source and config.run.resume:  # not the same races again
+            seed = derive_seed(seed, source.progress["step"])
+        with self._stop, KartVectorEnv(config.race, config.workers, seed) as envs:
+            try:
+                with self.stopwatch("compile and load"):
+                    self._build(envs)
+                    self._restore(source)
+            except Interrupted:
+                return False
             self._saver = Checkpoints(self.run_dir, config.run.keep)
             self._writer = MetricsWriter(self.run_dir, self.step)
             self._console = Console(config.run, self.step)
             try:
                 with self._console, jax.transfer_guard("disallow"):
-                    self._loop()
+                    self._run()
             finally:
                 saved = self._saver.close()
                 self._writer.close()
@@ -85,80 +96,90 @@ class Trainer:
             raise CheckpointError("the last checkpoint could not be saved")
         if not config.run.quiet:
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
-        return self._stop is None
+        return self._stop.name is None
 
-    def _build(self, devices: Devices, envs: KartVectorEnv, spec: PolicySpec) -> None:
-        config = self.config
+    def _build(self, envs: KartVectorEnv) -> None:
+        config, spec = self.config, self._spec
         agent = Agent(
             spec.module(AXIS), spec.actions, spec.observation_shape, config.ppo.random_shift
         )
-        self._spec = spec
-        self._devices = devices
         self._envs = envs
-        self._learner = Learner(PPO(agent, config.ppo, AXIS), devices, config.run.seed)
+        self._learner = Learner(PPO(agent, config.ppo, AXIS), self._devices, config.run.seed)
         workers = config.workers
         rollouts = self._learner.create_rollouts(workers.num_envs, workers.groups)
-        self._collector = Collector(envs, self._learner, rollouts, self.stopwatch)
+        self._collector = Collector(envs, self._learner, rollouts, self.stopwatch, self._stop)
 
-    def _loop(self) -> None:
-        """Update after update, until the steps, the time or the user end it."""
-        run, learner = self.config.run, self._learner
-        started = time.monotonic()
-        saved = self.step
-        under_way = None
-        self._boundary = self._mark()
-        while self.step < run.total_steps and self._stop is None:
-            if run.minutes is not None and time.monotonic() - started > 60 * run.minutes:
-                break
-            actor = learner.actor()
-            between = self._learn_between(under_way)
-            try:
-                collected = self._collector.collect(actor, between, lambda: bool(self._stop))
-            except Interrupted:
-                break
-            metrics = self._learn(under_way) if under_way else {}
-            under_way, self._collector.rollouts = learner.begin_update(
-                self._collector.rollouts,
-                collected.outcomes,
-                collected.newest,
-                self.step / run.total_steps,
-            )
-            if not self.config.ppo.overlap:
-                metrics = self._learn(under_way)
-                under_way = None
-            self._account(collected, metrics)
-            self._boundary = self._mark()
-            if self.step - saved >= run.checkpoint_steps:
-                self._save()
-                saved = self.step
-        if under_way is not None:
-            self._learn(under_way)
+    def _run(self) -> None:
+        """Train, and save the last finished update however it ends, unless by an error of ours."""
+        self._mark()
+        self._saved = self.step
+        try:
+            self._loop()
+        except Interrupted:
+            pass
+        except WorkersLostError:
+            self._save()
+            raise
         self._save()
 
-    def _learn_between(self, under_way: Update | None) -> Callable[[], None]:
-        """What to do while a group simulates: a gradient step of the update under way."""
-        if under_way is None:
-            return lambda: None
-
-        def step() -> None:
+    def _loop(self) -> None:
+        """Update after update, until the steps or the time are used up."""
+        learner, collector = self._learner, self._collector
+        deadline = time.monotonic() + 60 * (self.config.run.minutes or float("inf"))
+        under_way: tuple[Update, Collected] | None = None
+        while self._steps_begun(under_way) < self.config.run.total_steps:
+            if time.monotonic() > deadline:
+                break
+            update = under_way[0] if under_way else None
+            collected = collector.collect(learner.actor(), lambda u=update: self._advance(u))
+            if under_way:
+                self._finish(*under_way)
             with self.stopwatch("learn"):
-                under_way.step()
+                update, collector.rollouts = learner.begin_update(
+                    collector.rollouts,
+                    collected.outcomes,
+                    collected.newest,
+                    self.step / self.config.run.total_steps,
+                )
+            under_way = (update, collected)
+            if not self.config.ppo.overlap:
+                self._finish(*under_way)
+                under_way = None
+        if under_way:
+            self._finish(*under_way)
 
-        return step
+    def _steps_begun(self, under_way: object) -> int:
+        """Policy steps learnt from, or being learnt from."""
+        return self.step + (self._steps_per_update if under_way else 0)
 
-    def _learn(self, update: Update) -> dict[str, float]:
-        """Finish an update; where it fails, keep the last good state and say why."""
+    @property
+    def _steps_per_update(self) -> int:
+        return self.config.steps_per_update * jax.process_count()
+
+    def _advance(self, update: Update | None) -> None:
+        """While a group simulates: a gradient step of the update under way."""
+        if update is not None:
+            with self.stopwatch("learn"):
+                update.step()
+
+    def _finish(self, update: Update, collected: Collected) -> None:
+        """Finish an update, log it, and save it when a checkpoint is due."""
         try:
             with self.stopwatch("learn"):
-                return update.finish()
+                metrics = update.finish(self._stop.check)
         except NonFiniteError as error:
             path = self.run_dir / "non_finite_batch.json"
             path.write_text(json.dumps(error.statistics, indent=2), encoding="utf-8")
             raise RuntimeError(f"{error} The batch's statistics are in {path}.") from None
+        self._account(collected, metrics)
+        self._mark()
+        if self.step - self._saved >= self.config.run.checkpoint_steps:
+            self._save()
+            self._saved = self.step
 
     def _account(self, collected: Collected, metrics: dict[str, float]) -> None:
         """Count and log one rollout and what was learnt."""
-        self.step += self.config.steps_per_update * jax.process_count()
+        self.step += self._steps_per_update
         self._window.extend(collected.episodes)
         rate = self._console.rate(self.step)
         logged = {f"ppo/{name}": value for name, value in metrics.items()}
@@ -173,8 +194,8 @@ class Trainer:
             self._writer.write(self.step, logged)
             self._console.show(self.step, logged)
 
-    def _mark(self) -> Boundary:
-        """Remember this moment, so that a stop in the middle of a rollout can go back to it."""
+    def _mark(self) -> None:
+        """Remember this moment, so that a stop in the middle of an update can go back to it."""
         collector = None
         if self._exact:
             collector = {
@@ -182,7 +203,7 @@ class Trainer:
                 "newest": self._collector.newest,
                 "envs": self._envs.get_states(),
             }
-        return Boundary(self.step, self._window.dump(), collector)
+        self._boundary = Boundary(self.step, self._window.dump(), collector)
 
     def _save(self) -> None:
         """Save the last boundary in the background."""
@@ -201,35 +222,22 @@ class Trainer:
             }
             self._saver.save(Checkpoint(boundary.step, *self._learner.save_state(), progress))
 
-    def _find_source(self) -> Path | None:
-        """The checkpoint to begin with, looked for before anything is started."""
-        run = self.config.run
-        if run.resume:
-            try:
-                return checkpoints.latest((self.run_dir / "checkpoints").absolute())
-            except CheckpointError:
-                return None  # stopped before its first checkpoint: begin at the beginning
-        return checkpoints.find(run.init_from) if run.init_from is not None else None
-
-    def _restore(self, source: Path | None) -> None:
+    def _restore(self, source: Source | None) -> None:
         """Start afresh, from another run's policy, or where this run stopped."""
-        if source is None:
-            self._collector.start()
-            return
-        progress = checkpoints.read_progress(source)
-        if PolicySpec.from_dict(progress["policy"]) != self._spec:
-            raise ValueError(f"{source} holds a policy of another shape than this run's")
-        policy, learner = self._learner.save_state()
-        policy = checkpoints.read_policy(source, policy)
-        if not self.config.run.resume:
-            self._learner.load_policy(policy)
-            self._collector.start()
-            return
-        self._learner.load_state(policy, checkpoints.read_learner(source, learner))
-        self.step = progress["step"]
-        self._window = EpisodeWindow(from_plain(progress["episodes"]))
-        if self._exact and self._same_workers(progress):
-            self._resume_collector(from_plain(progress["collector"]))
+        saved = None
+        if source:
+            policy, learner = self._learner.save_state()
+            policy = checkpoints.read_policy(source.path, policy)
+            if self.config.run.resume:
+                learner = checkpoints.read_learner(source.path, learner)
+                self._learner.load_state(policy, learner)
+                self.step = source.progress["step"]
+                self._window = EpisodeWindow(from_plain(source.progress["episodes"]))
+                saved = self._resumable(source.progress)
+            else:
+                self._learner.load_policy(policy)
+        if saved:
+            self._resume_collector(from_plain(saved))
         else:
             self._collector.start()
 
@@ -238,35 +246,43 @@ class Trainer:
         collector = self._collector
         collector.rollouts = self._learner.load_heads(collector.rollouts, saved["heads"])
         collector.newest = [(frames, first) for frames, first in saved["newest"]]
-        self._envs.set_states(saved["envs"])
+        with self._stop.interrupting():
+            self._envs.set_states(saved["envs"])
 
-    def _same_workers(self, progress: dict[str, Any]) -> bool:
-        """Whether the checkpoint's environments can be gone on with."""
+    def _resumable(self, progress: dict[str, Any]) -> dict[str, Any] | None:
+        """The checkpoint's environments, if they can be gone on with."""
         saved, workers = progress["config"]["workers"], self.config.workers
-        return (
-            progress["collector"] is not None
+        same = (
+            self._exact
             and progress["devices"] == self._devices.count
             and (saved["num_envs"], saved["groups"]) == (workers.num_envs, workers.groups)
         )
-
-    def _request_stop(self, name: str) -> None:
-        self._stop = name
+        return progress["collector"] if same else None
 
 
-@contextmanager
-def _signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a request to stop; a second one acts as it would have."""
-    before: dict[int, Any] = {}
+def policy_spec(config: TrainConfig) -> PolicySpec:
+    """The policy that a configuration trains."""
+    space = ACTION_SETS[config.race.action_set]().space
+    return PolicySpec(config.network, ActionSpec.from_space(space), config.observation_shape)
 
-    def handle(number: int, _: FrameType | None) -> None:
-        stop(signal.Signals(number).name)
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
+    """The checkpoint to begin with, looked for before anything is started.
+
+    Raises:
+        CheckpointError: there is none where `init_from` says.
+        ValueError: its policy is of another shape than this run's.
+    """
+    if config.run.resume and run_dir is not None:
+        try:
+            path = checkpoints.latest((run_dir / "checkpoints").absolute())
+        except CheckpointError:
+            return None  # stopped before its first checkpoint: begin at the beginning
+    elif config.run.init_from is not None:
+        path = checkpoints.find(config.run.init_from)
+    else:
+        return None
+    source = Source(path, checkpoints.read_progress(path))
+    if PolicySpec.from_dict(source.progress["policy"]) != policy_spec(config):
+        raise ValueError(f"{path} holds a policy of another shape than this run's")
+    return source

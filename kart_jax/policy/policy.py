@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
@@ -23,7 +22,7 @@ class PolicySpec:
     observation_shape: tuple[int, int, int, int]
     """`(S, H, W, C)` uint8, oldest frame first."""
 
-    def module(self, axis_name: str | None = None) -> nn.Module:
+    def module(self, axis_name: str | None = None) -> ActorCritic:
         """The network; `axis_name` is the axis of devices that share norm statistics."""
         return ActorCritic(self.network, self.actions.outputs, axis_name=axis_name)
 

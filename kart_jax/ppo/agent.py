@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from kart_jax.policy.distributions import ActionSpec
+from kart_jax.policy.network import ActorCritic
 from kart_jax.ppo import buffer
 from kart_jax.ppo.buffer import Rollout
 
@@ -20,7 +20,7 @@ Variables = Mapping[str, Any]
 class Agent:
     """A network, the actions it chooses from, and how its observations are augmented."""
 
-    network: nn.Module
+    network: ActorCritic
     actions: ActionSpec
     observation_shape: tuple[int, int, int, int]
     """`(S, H, W, C)`."""

@@ -6,7 +6,7 @@ times, then `refresh_statistics` where the network has batch norm: the loss sees
 statistics that acting used, so that the ratio is 1 before the first step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,18 @@ class Batch:
     """`[T, B]` float32, the value's targets."""
     order: jax.Array
     """`[epochs, B, T]` int32: the order in which an environment's steps are used."""
+
+    @property
+    def scalars(self) -> dict[str, jax.Array]:
+        """What the loss is made of, `[T, B]` each, to explain one that is not finite."""
+        rollout = self.rollout
+        return {
+            "advantages": self.advantages,
+            "returns": self.returns,
+            "values": rollout.values,
+            "final_values": rollout.final_values,
+            "log_probs": rollout.log_probs,
+        }
 
 
 @dataclass(frozen=True)
@@ -182,8 +194,8 @@ class PPO:
     ) -> tuple[TrainState, Metrics]:
         """One step of Adam on the next minibatch.
 
-        The state is left as it was where the loss or a gradient is not finite
-        (`metrics["finite"]` is then 0) or once the update has passed its target KL.
+        Once the loss or a gradient is not finite (`metrics["finite"]` is then 0), or the update
+        has passed its target KL, the rest of the update is skipped: the state stays as it was.
         """
         times, envs = self._minibatch(state, batch)
         advantages = batch.advantages[times, envs]
@@ -195,29 +207,35 @@ class PPO:
         updates = jax.tree.map(lambda u: -schedules.learning_rate * u, updates)
         grad_norm = optax.global_norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
-        stopped = state.stopped
+        stopped = state.stopped | ~finite
         if self.config.target_kl is not None:
             stopped = stopped | (metrics["kl"] > 1.5 * self.config.target_kl)
         stepped = state.replace(
             params=optax.apply_updates(state.params, updates), optimiser=optimiser
         )
-        state = jax.tree.map(
-            lambda new, old: jnp.where(finite & ~stopped, new, old), stepped, state
-        )
+        state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), stepped, state)
         metrics |= {"grad_norm": grad_norm, "finite": finite, "skipped": stopped}
         return state.replace(minibatch=state.minibatch + 1, stopped=stopped), metrics
 
     def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
-        """Close an update: move the norm statistics towards those of its first minibatch."""
+        """Close an update: move the norm statistics towards those of its first minibatch.
+
+        The first update replaces them: a new network has none yet.
+        """
         if state.batch_stats:
             times, envs = self._minibatch(state.replace(minibatch=jnp.int32(0)), batch)
-            _, batch_stats = self.agent.network.apply(
+            network = self.agent.network
+            _, seen = network.clone(momentum=0.0).apply(
                 state.variables,
                 buffer.stacks_at(batch.rollout, times, envs),
                 train=True,
                 mutable=list(state.batch_stats),
             )
-            state = state.replace(batch_stats=dict(batch_stats))
+            keep = jnp.where(state.update == 0, 0.0, network.momentum)
+            batch_stats = jax.tree.map(
+                lambda old, new: keep * old + (1.0 - keep) * new, state.batch_stats, dict(seen)
+            )
+            state = state.replace(batch_stats=batch_stats)
         return state.replace(update=state.update + 1)
 
     def schedules(self, progress: float) -> dict[str, float]:
@@ -316,18 +334,3 @@ class PPO:
     def _variance(self, x: jax.Array) -> jax.Array:
         mean = self._mean(x.mean())
         return self._mean(jnp.square(x - mean).mean())
-
-
-def host_statistics(batch: Batch) -> Mapping[str, Any]:
-    """Least, mean and largest of a batch's arrays, to explain a loss that is not finite."""
-    arrays = {
-        "advantages": batch.advantages,
-        "returns": batch.returns,
-        "values": batch.rollout.values,
-        "log_probs": batch.rollout.log_probs,
-        "final_values": batch.rollout.final_values,
-    }
-    return {
-        name: {"min": float(x.min()), "mean": float(x.mean()), "max": float(x.max())}
-        for name, x in arrays.items()
-    }
