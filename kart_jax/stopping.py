@@ -1,0 +1,85 @@
+"""Stopping on request: SIGINT or SIGTERM asks, a second one does not ask."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+GRACE = 9.0
+"""Seconds from a request to stop until the process is ended as it is."""
+
+
+class Interrupted(Exception):
+    """Work was cut short by a request to stop; what it had begun is to be dropped."""
+
+
+class StopRequest:
+    """Listens for SIGINT and SIGTERM while used as a context manager in the main thread.
+
+    Python's own handlers wait for the main thread, which may be compiling for minutes. So
+    a thread of its own hears every signal: a second one, or `GRACE` seconds, end the process.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        """The signal that asked, or None."""
+        self._may_raise = False
+        self._before: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a stop was asked for."""
+        if self.name is not None:
+            raise Interrupted
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """A body that waits for others: a request raises `Interrupted` out of its middle."""
+        self._may_raise = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._may_raise = False
+
+    def __enter__(self) -> Self:
+        """Begin to listen."""
+        heard, self._teller = socket.socketpair()
+        self._teller.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
+        self._listener = threading.Thread(target=_listen, args=(heard,), daemon=True)
+        self._listener.start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave signals as they were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._teller.close()
+        self._listener.join()
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        if self._may_raise:
+            raise Interrupted
+
+
+def _listen(heard: socket.socket) -> None:
+    """End the process by the second signal, or when the first was long enough ago."""
+    with heard:
+        first = heard.recv(1)
+        if not first:
+            return
+        heard.settimeout(GRACE)
+        try:
+            if not heard.recv(1):
+                return
+        except TimeoutError:
+            os.write(2, b"error: no clean end in time; the last whole checkpoint stands\n")
+        os._exit(128 + first[0])
