@@ -71,18 +71,25 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
         output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
-        samples = self.workers.num_envs * self.ppo.rollout_length // self.ppo.minibatches
         check(
-            samples % self.ppo.accumulate == 0,
+            self.minibatch_samples % self.ppo.accumulate == 0,
             "accumulate",
             self.ppo.accumulate,
-            f"a divisor of the minibatch's {samples} samples",
+            f"a divisor of the minibatch's {self.minibatch_samples} samples",
         )
+        check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
+        check(not self.race.state_vector, "state_vector", True, "False to train: pixels alone")
+        check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
 
     @property
     def steps_per_update(self) -> int:
         """Policy steps of one rollout of this process's environments."""
         return self.workers.num_envs * self.ppo.rollout_length
+
+    @property
+    def minibatch_samples(self) -> int:
+        """Samples of one gradient step of this process."""
+        return self.steps_per_update // self.ppo.minibatches
 
     @property
     def observation_shape(self) -> tuple[int, int, int, int]:
@@ -101,18 +108,17 @@ class TrainConfig:
         Raises:
             ValueError: a part or a field is not known to this version.
         """
-        parts = {f.name: f.default_factory for f in dataclasses.fields(cls)}
+        parts = {name: type(part) for name, part in vars(cls()).items()}
         unknown = sorted(set(values) - set(parts))
         check(not unknown, "configuration", unknown, "made of " + ", ".join(parts))
-        made = {name: _part(type(make()), values.get(name, {})) for name, make in parts.items()}  # type: ignore[misc]
-        return cls(**made)
+        return cls(**{name: _part(kind, values.get(name, {})) for name, kind in parts.items()})
 
 
 def _part(kind: type, values: dict[str, Any]) -> Any:
     fields = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - fields)
     check(not unknown, kind.__name__, unknown, "made of " + ", ".join(sorted(fields)))
-    made = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    made: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     for name in ("run_dir", "init_from"):
         if made.get(name) is not None:
             made[name] = Path(made[name])

@@ -1,6 +1,7 @@
 """The learner: PPO's functions compiled for all devices, and the state that they change."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -105,8 +106,8 @@ class Learner:
         """Replace the network's variables by host arrays of the same shapes."""
         variables = dict(variables)
         params = self.devices.replicate(variables.pop("params"))
-        self.state = self.state.replace(
-            params=params, batch_stats=self.devices.replicate(variables)
+        self.state = replace(
+            self.state, params=params, batch_stats=self.devices.replicate(variables)
         )
 
     def load_state(self, variables: Any, rest: Any) -> None:
@@ -114,7 +115,7 @@ class Learner:
         self.load_policy(variables)
         template = self.devices.first(self.state)
         restored = {n: from_state_dict(getattr(template, n), rest[n]) for n in _REST}
-        self.state = self.state.replace(**self.devices.replicate(restored))
+        self.state = replace(self.state, **self.devices.replicate(restored))
 
     def save_heads(self, rollouts: Sequence[Rollout]) -> list[dict[str, jax.Array]]:
         """What each rollout carries over from the one before, on the devices."""

@@ -13,6 +13,8 @@ import numpy as np
 import platformdirs
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from kart_jax.config import TrainConfig
+
 AXIS = "devices"
 """The axis to average over inside mapped functions."""
 
@@ -23,7 +25,7 @@ def enable_compilation_cache() -> None:
     JAX's own variables still decide: `JAX_COMPILATION_CACHE_DIR` moves it and
     `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = platformdirs.user_cache_path("kart_jax") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -50,12 +52,13 @@ class Devices:
         """What the devices call themselves, such as `cpu` or `NVIDIA H100 80GB HBM3`."""
         return self.local[0].device_kind
 
-    def check_divides(self, num_envs: int, groups: int) -> None:
-        """Refuse environments that cannot be split evenly.
+    def check_divides(self, config: TrainConfig) -> None:
+        """Refuse environments, or minibatches in parts, that cannot be split evenly.
 
         Raises:
             ValueError: names the numbers and what to change them to.
         """
+        num_envs, groups = config.workers.num_envs, config.workers.groups
         parts = self.count * groups
         if num_envs % parts:
             fitting = -(-num_envs // parts) * parts
@@ -63,6 +66,12 @@ class Devices:
                 f"num_envs = {num_envs} cannot be split over {self.count} devices x {groups} "
                 f"groups of workers: use a multiple of {parts}, such as --num-envs {fitting}"
                 + (", or --groups 1" if groups > 1 and num_envs % self.count == 0 else "")
+            )
+        samples, accumulate = config.minibatch_samples // self.count, config.ppo.accumulate
+        if samples % accumulate:
+            raise ValueError(
+                f"accumulate = {accumulate} does not divide the {samples} samples of a minibatch "
+                f"on each of {self.count} devices: use a divisor of {samples}"
             )
 
     def map(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:

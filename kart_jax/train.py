@@ -26,14 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: TrainConfig) -> int:
     """Train as configured and show what came of it."""
     from kart_jax.game.catalogue import check_installed
-    from kart_jax.parallel import enable_compilation_cache
+    from kart_jax.parallel import Devices, enable_compilation_cache
     from kart_jax.run_folder import open_run
-    from kart_jax.trainer import Trainer
+    from kart_jax.trainer import Trainer, find_source
 
     check_installed(config.race)
     enable_compilation_cache()
+    devices = Devices()
+    devices.check_divides(config)
+    find_source(config, config.run.run_dir)
     with open_run(config) as run_dir:
-        finished = Trainer(config, run_dir).train()
+        finished = Trainer(config, run_dir, devices).train()
     if not config.run.quiet:
         _show(run_dir, finished)
     return 0

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ class Trainer:
         while self._steps_begun(under_way) < self.config.run.total_steps:
             if time.monotonic() > deadline:
                 break
-            update = under_way[0] if under_way else None
-            collected = collector.collect(learner.actor(), lambda u=update: self._advance(u))
+            between = partial(self._advance, under_way[0] if under_way else None)
+            collected = collector.collect(learner.actor(), between)
             if under_way:
                 self._finish(*under_way)
             with self.stopwatch("learn"):

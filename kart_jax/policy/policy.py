@@ -42,7 +42,8 @@ class PolicySpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PolicySpec":
         """The inverse of `to_dict`."""
-        network = {k: tuple(v) if isinstance(v, list) else v for k, v in values["network"].items()}
+        saved = values["network"].items()
+        network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved}
         stack, height, width, channels = values["observation_shape"]
         return cls(
             NetworkConfig(**network),

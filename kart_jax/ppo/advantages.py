@@ -46,7 +46,7 @@ def generalised_advantages(
         return advantage, advantage
 
     start = jnp.zeros_like(deltas[0])
-    _, advantages = jax.lax.scan(backwards, start, (deltas, decay), reverse=True)
+    advantages: jax.Array = jax.lax.scan(backwards, start, (deltas, decay), reverse=True)[1]
     return advantages
 
 
@@ -94,6 +94,7 @@ def scale_rewards(
         total = discount * total + reward
         return jnp.where(end, 0.0, total), total
 
+    sums: jax.Array
     running, sums = jax.lax.scan(step, running, (rewards, ended))
 
     def over_devices(x: jax.Array) -> jax.Array:

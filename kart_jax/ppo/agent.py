@@ -1,7 +1,7 @@
 """Acting: from frames to sampled actions and values, on one device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -28,10 +28,14 @@ class Agent:
 
     def create_rollout(self, env: jax.Array, length: int) -> Rollout:
         """An empty rollout of `length` steps for the environments numbered `env [B]`."""
-        stack, *frame = self.observation_shape
-        return buffer.create(
-            env, length, stack, tuple(frame), self.actions.shape, self.actions.dtype
-        )
+        stack, height, width, channels = self.observation_shape
+        frame = (height, width, channels)
+        return buffer.create(env, length, stack, frame, self.actions.shape, self.actions.dtype)
+
+    def apply(self, variables: Variables, stacks: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Logits `[N, outputs]` and values `[N]` of frame stacks `[N, S, H, W, C]`."""
+        outputs: Any = self.network.apply(variables, stacks)
+        return outputs
 
     def act(
         self,
@@ -61,7 +65,7 @@ class Agent:
             rollout = self._redraw_shift(rollout, keys, first)
             frames = buffer.shift_frames(frames, rollout.shift)
         age = buffer.next_age(rollout, first)
-        logits, values = self.network.apply(variables, buffer.newest_stacks(rollout, frames, age))
+        logits, values = self.apply(variables, buffer.newest_stacks(rollout, frames, age))
         distribution = self.actions.distribution
         actions = jax.vmap(lambda k, x: distribution.sample(k, x[None])[0])(keys, logits)
         log_probs = distribution.log_prob(logits, actions)
@@ -83,7 +87,7 @@ class Agent:
         if self.random_shift:
             frames = buffer.shift_frames(frames, rollout.shift)
         age = buffer.next_age(rollout, first)
-        _, values = self.network.apply(variables, buffer.newest_stacks(rollout, frames, age))
+        _, values = self.apply(variables, buffer.newest_stacks(rollout, frames, age))
         return values
 
     def record_final_values(
@@ -93,7 +97,7 @@ class Agent:
         values = self.next_values(variables, rollout, frames, jnp.zeros_like(truncated))
         values = jnp.where(truncated, values, 0.0)
         final_values = rollout.final_values.at[rollout.step - 1].set(values)
-        return rollout.replace(final_values=final_values)
+        return replace(rollout, final_values=final_values)
 
     def _keys(self, key: jax.Array, rollout: Rollout) -> jax.Array:
         key = jax.random.fold_in(key, rollout.step)
@@ -107,4 +111,4 @@ class Agent:
             return jax.random.randint(jax.random.fold_in(key, 1), (2,), -by, by + 1)
 
         shift = jnp.where(first[:, None], jax.vmap(draw)(keys), rollout.shift)
-        return rollout.replace(shift=shift)
+        return replace(rollout, shift=shift)

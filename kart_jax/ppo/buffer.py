@@ -6,6 +6,7 @@ frame. `ages` holds how many steps back the episode reaches, at most S - 1.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,8 @@ def record(
 ) -> Rollout:
     """Append one step: what was seen, what was done, and what it was thought to be worth."""
     t = rollout.step
-    return rollout.replace(
+    return replace(
+        rollout,
         frames=rollout.frames.at[t + rollout.stack - 1].set(frames),
         ages=rollout.ages.at[t].set(age),
         actions=rollout.actions.at[t].set(actions),
@@ -123,7 +125,8 @@ def rewind(rollout: Rollout) -> Rollout:
     """Begin the next rollout: keep the last S - 1 frames, which its first stacks need."""
     head = rollout.stack - 1
     frames = rollout.frames.at[:head].set(rollout.frames[rollout.length :])
-    return rollout.replace(
+    return replace(
+        rollout,
         frames=frames,
         final_values=jnp.zeros_like(rollout.final_values),
         step=jnp.int32(0),
@@ -140,7 +143,7 @@ def with_head(rollout: Rollout, carried: dict[str, jax.Array]) -> Rollout:
     """An empty rollout that carries over what `head` gave."""
     carried = dict(carried)
     frames = rollout.frames.at[: rollout.stack - 1].set(carried.pop("frames"))
-    return rollout.replace(frames=frames, **carried)
+    return replace(rollout, frames=frames, **carried)
 
 
 def merge(rollouts: Sequence[Rollout]) -> Rollout:

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """The coefficients of one loss; arrays where a schedule moves them."""
 
-    clip_range: jax.Array | float
-    entropy_coefficient: jax.Array | float
+    clip_range: jax.Array | np.float32 | float
+    entropy_coefficient: jax.Array | np.float32 | float
     value_coefficient: float = 0.5
     value_clip: float | None = None
 

@@ -7,11 +7,12 @@ statistics that acting used, so that the ratio is 1 before the first step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -61,18 +62,18 @@ class TrainState:
 class Schedules:
     """The scheduled values of one update, float32 scalars."""
 
-    learning_rate: jax.Array
-    clip_range: jax.Array
-    entropy_coefficient: jax.Array
+    learning_rate: jax.Array | np.float32
+    clip_range: jax.Array | np.float32
+    entropy_coefficient: jax.Array | np.float32
 
 
 @struct.dataclass
 class Outcomes:
     """What the environments answered to a rollout's actions; `[T, B]` each."""
 
-    rewards: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
+    rewards: jax.Array | np.ndarray
+    terminated: jax.Array | np.ndarray
+    truncated: jax.Array | np.ndarray
 
 
 @struct.dataclass
@@ -163,7 +164,7 @@ class PPO:
                 self.config.discount,
                 self.axis_name,
             )
-            state = state.replace(reward_scale=scale)
+            state = replace(state, reward_scale=scale)
         following = jnp.concatenate([merged.values[1:], jnp.concatenate(last_values)[None]])
         advantages = adv.generalised_advantages(
             rewards,
@@ -183,10 +184,10 @@ class PPO:
         }
         sums = jnp.split(reward_sum, len(rollouts))
         rollouts = [
-            buffer.rewind(rollout).replace(reward_sum=total)
+            replace(buffer.rewind(rollout), reward_sum=total)
             for rollout, total in zip(rollouts, sums, strict=True)
         ]
-        state = state.replace(minibatch=jnp.int32(0), stopped=jnp.bool_(False))
+        state = replace(state, minibatch=jnp.int32(0), stopped=jnp.bool_(False))
         return state, Batch(merged, advantages, returns, order), rollouts, metrics
 
     def gradient_step(
@@ -210,12 +211,12 @@ class PPO:
         stopped = state.stopped | ~finite
         if self.config.target_kl is not None:
             stopped = stopped | (metrics["kl"] > 1.5 * self.config.target_kl)
-        stepped = state.replace(
-            params=optax.apply_updates(state.params, updates), optimiser=optimiser
+        stepped = replace(
+            state, params=optax.apply_updates(state.params, updates), optimiser=optimiser
         )
         state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), stepped, state)
         metrics |= {"grad_norm": grad_norm, "finite": finite, "skipped": stopped}
-        return state.replace(minibatch=state.minibatch + 1, stopped=stopped), metrics
+        return replace(state, minibatch=state.minibatch + 1, stopped=stopped), metrics
 
     def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
         """Close an update: move the norm statistics towards those of its first minibatch.
@@ -223,7 +224,7 @@ class PPO:
         The first update replaces them: a new network has none yet.
         """
         if state.batch_stats:
-            times, envs = self._minibatch(state.replace(minibatch=jnp.int32(0)), batch)
+            times, envs = self._minibatch(replace(state, minibatch=jnp.int32(0)), batch)
             network = self.agent.network
             _, seen = network.clone(momentum=0.0).apply(
                 state.variables,
@@ -235,8 +236,8 @@ class PPO:
             batch_stats = jax.tree.map(
                 lambda old, new: keep * old + (1.0 - keep) * new, state.batch_stats, dict(seen)
             )
-            state = state.replace(batch_stats=batch_stats)
-        return state.replace(update=state.update + 1)
+            state = replace(state, batch_stats=batch_stats)
+        return replace(state, update=state.update + 1)
 
     def schedules(self, progress: float) -> dict[str, float]:
         """The scheduled values at `progress`, 0 at the start of the run and 1 at its end."""
@@ -298,9 +299,7 @@ class PPO:
             t, b, advantage = samples
             rollout = batch.rollout
             observations = buffer.stacks_at(rollout, t, b)
-            logits, values = self.agent.network.apply(
-                {"params": params, **state.batch_stats}, observations
-            )
+            logits, values = self.agent.apply({"params": params, **state.batch_stats}, observations)
             distribution = self.agent.actions.distribution
             return ppo_loss(
                 distribution.log_prob(logits, rollout.actions[t, b]),
