@@ -179,11 +179,12 @@ class Race:
     def kart(self) -> KartState:
         """The observed kart."""
         kart = self._world.karts[self._index]
-        location = kart.location
+        # The game's arrays change under our hands with its next step.
+        location = np.array(kart.location)
         front = kart.front - location
         return KartState(
             location=location,
-            velocity=kart.velocity,
+            velocity=np.array(kart.velocity),
             speed=kart.speed,
             heading=math.atan2(front[0], front[2]),
             on_road=kart.is_on_road,
