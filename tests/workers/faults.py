@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from kart_jax.game import RaceConfig
 from kart_jax.game.fake import FakeKartEnv
 
 
+def in_trainer() -> bool:
+    return os.environ["TRAINER"] == str(os.getpid())
+
+
 class Misbehaving(gym.Wrapper[Any, Any, Any, Any]):
     """Does what the folder named by `FAULTS` asks for, once per request.
 
@@ -19,7 +24,7 @@ class Misbehaving(gym.Wrapper[Any, Any, Any, Any]):
     that gets to it, when it next runs that command.
     """
 
-    def _misbehave(self, command: str) -> None:
+    def misbehave(self, command: str) -> None:
         for request in Path(os.environ["FAULTS"]).glob(f"{command}-*"):
             try:
                 request.unlink()
@@ -27,34 +32,31 @@ class Misbehaving(gym.Wrapper[Any, Any, Any, Any]):
                 continue
             fault = request.name.split("-")[1]
             if fault == "raise":
-                raise ValueError(f"trouble in {command}")
+                print("loud " * 1_000_000, file=sys.stderr)
+                raise ConnectionError(f"trouble in {command}")
             if fault == "sleep":
                 time.sleep(600)
             os.kill(os.getpid(), getattr(signal, fault))
 
     def reset(self, **arguments: Any) -> Any:
-        self._misbehave("reset")
+        self.misbehave("reset")
         return super().reset(**arguments)
 
     def step(self, action: Any) -> Any:
-        self._misbehave("step")
+        self.misbehave("step")
         return super().step(action)
 
 
 def make_misbehaving(race: RaceConfig) -> gym.Env[Any, Any]:
-    return Misbehaving(FakeKartEnv(race))
-
-
-def make_misbehaving_at_start(race: RaceConfig) -> gym.Env[Any, Any]:
     env = Misbehaving(FakeKartEnv(race))
-    if "TRAINER" not in os.environ or os.environ["TRAINER"] != str(os.getpid()):
-        env._misbehave("start")
+    if not in_trainer():
+        env.misbehave("make")
     return env
 
 
 def make_broken(race: RaceConfig) -> gym.Env[Any, Any]:
     """Works in the trainer, never in a worker."""
-    if os.environ["TRAINER"] != str(os.getpid()):
+    if not in_trainer():
         raise RuntimeError("this machine is cursed")
     return FakeKartEnv(race)
 
@@ -63,8 +65,6 @@ class Reporting(gym.Wrapper[Any, Any, Any, Any]):
     """Tells in each reset's info what a worker's process looks like from inside."""
 
     def reset(self, **arguments: Any) -> Any:
-        import sys
-
         observation, info = super().reset(**arguments)
         info["jax"] = any(name.split(".")[0] in ("jax", "jaxlib") for name in sys.modules)
         info["ignores_interrupt"] = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
