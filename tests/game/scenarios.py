@@ -1,0 +1,206 @@
+"""What the tests on the real game do in processes of their own: plain functions."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils.env_checker import check_env
+
+from kart_jax.game import RaceConfig
+from kart_jax.game.env import KartEnv
+from kart_jax.game.race import Race
+
+FORWARD, IDLE = [1, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]
+BACKWARD, RESCUE = [0, 1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 1]
+PATIENT = RaceConfig(stuck_seconds=1e3, wrong_way_seconds=1e3, time_limit=1e3)
+
+
+def check(config: RaceConfig) -> None:
+    """Gymnasium's own checks of one configuration."""
+    # Through make: its specification says that frames of equal states may differ.
+    env = gymnasium.make("kart_jax/SuperTuxKart-v0", config=config).unwrapped
+    try:
+        check_env(env, skip_render_check=True)
+    finally:
+        env.close()
+
+
+def drive(
+    config: RaceConfig, actions: list[Any], seed: int = 0, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """One episode: locations [steps + 1, 3] of the kart, rewards, and the last info."""
+    env = KartEnv(config)
+    try:
+        observation, about = env.reset(seed=seed, options=options)
+        locations, rewards, observations = [env.kart.location], [], [observation]
+        info = about
+        for action in actions:
+            observation, reward, terminated, truncated, info = env.step(action)
+            locations.append(env.kart.location)
+            rewards.append(reward)
+            observations.append(observation)
+            if terminated or truncated:
+                break
+        return {
+            "about": about,
+            "locations": np.array(locations),
+            "rewards": np.array(rewards),
+            "info": info,
+            "first": observations[0],
+            "last": observations[-1],
+            "ended": (terminated, truncated) if actions else (False, False),
+        }
+    finally:
+        env.close()
+
+
+def sampled(config: RaceConfig, count: int, seed: int) -> list[Any]:
+    """Actions drawn from a configuration's space, mostly with the accelerator held."""
+    rng = np.random.default_rng(seed)
+    return [[1, 0, int(steer), 0, 0, 0, 0] for steer in rng.choice([0, 1, 1, 2], count)]
+
+
+def again(config: RaceConfig, seeds: list[int], steps: int) -> list[dict[str, Any]]:
+    """Episodes one after another in one environment: what they met, by seed."""
+    env = KartEnv(config)
+    met = []
+    try:
+        for seed in seeds:
+            _, about = env.reset(seed=seed)
+            locations, rewards = [env.kart.location], []
+            for action in sampled(config, steps, seed):
+                _, reward, _, _, info = env.step(action)
+                locations.append(env.kart.location)
+                rewards.append(reward)
+            met.append(
+                {
+                    **about,
+                    "locations": np.array(locations),
+                    "rewards": rewards,
+                    "position": env.kart.position,
+                    "terms": info["reward_terms"],
+                }
+            )
+    finally:
+        env.close()
+    return met
+
+
+def load(tracks: list[tuple[str, bool]]) -> list[tuple[float, float]]:
+    """Each track for a second of full throttle: metres driven, brightness of the frame."""
+    env = KartEnv(replace(PATIENT, action_set="drive"))
+    seen = []
+    try:
+        for track, reverse in tracks:
+            env.reset(options={"track": track, "reverse": reverse})
+            start = env.kart.location
+            for _ in range(10):
+                observation, *_ = env.step([1, 1])
+            moved = float(np.linalg.norm(env.kart.location - start))
+            seen.append((moved, float(observation.std())))
+    finally:
+        env.close()
+    return seen
+
+
+def ai_lap(config: RaceConfig) -> dict[str, Any]:
+    """The built-in driver's lap: the last info, and all its controls."""
+    env = KartEnv(replace(config, driver="ai"))
+    try:
+        env.reset(seed=0)
+        controls = []
+        for _ in range(2000):
+            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            controls.append(info["controls"])
+            if terminated or truncated:
+                break
+        return {"info": info, "controls": controls, "terminated": terminated}
+    finally:
+        env.close()
+
+
+def starts(config: RaceConfig, seeds: list[int]) -> list[dict[str, Any]]:
+    """Where episodes begin."""
+    env = KartEnv(config)
+    seen = []
+    try:
+        for seed in seeds:
+            env.reset(seed=seed)
+            place = env.line.locate(env.kart.location)
+            error = (env.kart.heading - place.direction + np.pi) % (2 * np.pi) - np.pi
+            seen.append(
+                {
+                    "along": place.along,
+                    "lateral": place.lateral,
+                    "speed": env.kart.speed,
+                    "error": error,
+                    "on_road": env.kart.on_road,
+                    "location": env.kart.location,
+                    "position": env.kart.position,
+                }
+            )
+    finally:
+        env.close()
+    return seen
+
+
+def drawn_frames(config: RaceConfig, steps: int) -> int:
+    """How many frames are drawn in that many actions."""
+    drawn = 0
+    original = Race.image
+
+    def counted(race: Race) -> Any:
+        nonlocal drawn
+        drawn += 1
+        return original(race)
+
+    Race.image = counted  # type: ignore[method-assign]
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        drawn = 0
+        for _ in range(steps):
+            env.step(FORWARD)
+        return drawn
+    finally:
+        Race.image = original  # type: ignore[method-assign]
+        env.close()
+
+
+def message(action: Callable[..., Any], *arguments: Any, **environment: str) -> str:
+    """The name and text of the error that a function ends with, given environment variables."""
+    os.environ.update(environment)
+    try:
+        action(*arguments)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def reset_once(config: RaceConfig, render_mode: str | None = None) -> Any:
+    """Start the game, and close the environment again."""
+    env = KartEnv(config, render_mode)
+    try:
+        env.reset(seed=0)
+        return env.render()
+    finally:
+        env.close()
+
+
+def two_at_once() -> None:
+    """Two open environments in one process."""
+    first, second = KartEnv(PATIENT), KartEnv(PATIENT)
+    try:
+        first.reset()
+        second.reset()
+    finally:
+        second.close()
+        first.close()
+
+
+def step_first() -> None:
+    """A step before any reset."""
+    KartEnv(PATIENT).step(IDLE)

@@ -1,0 +1,268 @@
+"""The environment on the real game. Tests share one process of the game, at one frame size."""
+
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import gymnasium
+import numpy as np
+import pytest
+
+from kart_jax.game import RaceConfig, catalogue
+from kart_jax.game.config import ActionSetName
+from kart_jax.game.replay import replay
+from tests.game import scenarios
+from tests.game.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
+
+pytestmark = pytest.mark.real_game
+
+Run = Callable[..., Any]
+
+
+def new_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Run a function in the process of the game that these tests share."""
+    with new_process() as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(120)
+
+
+@pytest.fixture
+def run_apart() -> Iterator[Run]:
+    """Run a function in a process of its own."""
+    with new_process() as pool:
+        yield lambda function, *arguments, **named: pool.submit(
+            function, *arguments, **named
+        ).result(120)
+
+
+@pytest.mark.parametrize("action_set", get_args(ActionSetName))
+def test_gymnasiums_checks_pass_for_each_action_set(run: Run, action_set: ActionSetName) -> None:
+    run(scenarios.check, replace(PATIENT, action_set=action_set))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"layout": "thw"},
+        {"layout": "hwc", "colour": "rgb"},
+        {"colour": "rgb", "depth": True},
+        {"state_vector": True, "stack": 1},
+    ],
+)
+def test_gymnasiums_checks_pass_for_each_kind_of_observation(
+    run: Run, view: dict[str, Any]
+) -> None:
+    run(scenarios.check, replace(PATIENT, **view))
+
+
+def test_gymnasium_makes_the_environment() -> None:
+    env = gymnasium.make("kart_jax/SuperTuxKart-v0", stack=4)
+    assert env.observation_space.shape == (4, 48, 64, 1)
+    assert env.action_space == gymnasium.spaces.MultiDiscrete([2, 2, 3, 2, 2, 2, 2])
+    assert env.spec is not None
+    assert env.spec.nondeterministic
+    env.close()
+
+
+def test_the_file_list_of_tracks_is_the_games(run: Run) -> None:
+    tracks = catalogue.race_tracks()
+    assert len(tracks) == 21
+    assert all(tracks.values())
+    assert {"lighthouse", "mines", "olivermath"} <= set(tracks)
+    assert not {"battleisland", "soccer_field", "overworld"} & set(tracks)
+    assert "tux" in catalogue.kart_models()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("track", "nowhere"), ("track", "battleisland"), ("kart", "racoon")]
+)
+def test_what_is_not_installed_is_refused_before_the_game_starts(field: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"{field} = '{value}'"):
+        gymnasium.make("kart_jax/SuperTuxKart-v0", **{field: value})
+
+
+def test_reset_refuses_unknown_tracks_and_options(run: Run) -> None:
+    for options in ({"track": "stadium"}, {"trakc": "mines"}):
+        error = run(scenarios.message, scenarios.drive, PATIENT, [], 0, options)
+        assert error.startswith("ValueError"), error
+
+
+def test_tracks_change_within_a_process_in_both_directions(run: Run) -> None:
+    tracks = ["mines", "snowtuxpeak"]
+    seen = run(scenarios.load, [(track, way) for track in tracks for way in (False, True)])
+    assert all(moved > 2.0 for moved, _ in seen)
+    assert all(contrast > 5.0 for _, contrast in seen)
+
+
+def test_an_episode_begins_at_rest_on_the_grid_and_is_driven_from_go(run: Run) -> None:
+    (start,) = run(scenarios.starts, PATIENT, [0])
+    assert start["speed"] == 0.0
+    assert start["on_road"]
+    drive = run(scenarios.drive, PATIENT, [FORWARD] * 10)
+    assert np.linalg.norm(drive["locations"][1] - drive["locations"][0]) > 0.01
+    assert (drive["first"] == drive["first"][0]).all()
+
+
+def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
+    assert run(scenarios.drawn_frames, replace(PATIENT, action_repeat=4), 5) == 5
+
+
+def test_the_built_in_driver_finishes_and_shows_its_controls(run: Run) -> None:
+    lap = run(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
+    episode = lap["info"]["episode"]
+    assert lap["terminated"]
+    assert episode["end"] == "finished"
+    assert episode["progress_fraction"] == 1.0
+    assert 25.0 < episode["finish_time"] < 45.0
+    assert episode["progress_m"] == pytest.approx(880, abs=5)
+    assert episode["position"] == 1.0
+    steering = {round(controls["steer"], 3) for controls in lap["controls"]}
+    assert len(steering) > 20
+    assert max(controls["acceleration"] for controls in lap["controls"]) == 1.0
+
+
+def test_opponents_race_and_the_position_is_told(run: Run) -> None:
+    config = replace(PATIENT, karts=4)
+    (start,) = run(scenarios.starts, replace(config, start_position=4), [0])
+    assert start["position"] == 4
+    lap = run(scenarios.drive, replace(config, time_limit=6.0), [IDLE] * 60)
+    assert lap["info"]["episode"]["position"] == 4.0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(PATIENT, track=("lighthouse", "zengarden"), random_start=0.5, start_actions=5),
+        replace(PATIENT, karts=5, start_position=0),
+    ],
+    ids=["alone", "opponents"],
+)
+def test_seeds_and_actions_repeat_the_race_in_another_process(
+    run: Run, run_apart: Run, config: RaceConfig
+) -> None:
+    """The shared process has raced before; the other one has not."""
+    here = run(scenarios.again, config, [3, 4, 3], 80)
+    there = run_apart(scenarios.again, config, [4, 3], 80)
+    for one, other in ((here[0], here[2]), (here[0], there[1]), (here[1], there[0])):
+        np.testing.assert_array_equal(one["locations"], other["locations"])
+        assert one["rewards"] == other["rewards"]
+    assert not np.array_equal(here[0]["locations"], here[1]["locations"])
+
+
+def test_a_first_race_and_a_restart_are_the_same(run: Run) -> None:
+    first, second = run(scenarios.again, PATIENT, [7, 7], 60)
+    np.testing.assert_array_equal(first["locations"], second["locations"])
+
+
+def test_random_starts_lie_along_the_road(run: Run) -> None:
+    seen = run(scenarios.starts, replace(PATIENT, random_start=1.0), list(range(12)))
+    along = [start["along"] for start in seen]
+    assert len({round(metres) for metres in along}) > 9
+    assert np.std(along) > 100.0
+    assert all(start["on_road"] and abs(start["error"]) < 0.6 for start in seen)
+    assert all(abs(start["speed"]) < 2.0 for start in seen)
+
+
+def test_a_jittered_start_moves_sideways_by_seed(run: Run) -> None:
+    seen = run(scenarios.starts, replace(PATIENT, start_jitter=2.0), [0, 1, 2])
+    lateral = [start["lateral"] for start in seen]
+    assert np.ptp(lateral) > 0.3
+    assert all(abs(one - lateral[0]) < 4.1 for one in lateral)
+
+
+def test_an_episode_seed_repeats_its_start(run: Run) -> None:
+    config = replace(PATIENT, random_start=1.0)
+    first = run(scenarios.drive, config, [], 11)
+    again = run(scenarios.drive, config, [], 99, {"episode_seed": first["about"]["episode_seed"]})
+    np.testing.assert_array_equal(first["locations"], again["locations"])
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [FORWARD] * 25 + ([BACKWARD] * 30 + [FORWARD] * 20) * 3,
+        [FORWARD] * 25 + ([RESCUE] + [IDLE] * 20 + [FORWARD] * 12) * 4,
+        [[1, 0, 0, 0, 0, 0, 0]] * 200,
+    ],
+    ids=["back and forth over the start line", "repeated rescue", "circling"],
+)
+def test_an_exploit_gains_no_more_ground_than_was_driven(run: Run, actions: list[Any]) -> None:
+    config = replace(PATIENT, reward_weights=(("time", 0.0), ("off_road", 0.0)))
+    drive = run(scenarios.drive, config, actions)
+    paid = drive["rewards"][drive["rewards"] > 0].sum() / 0.1
+    honest = run(scenarios.drive, config, [FORWARD] * 60)["rewards"].sum() / 0.1
+    assert paid < honest
+    # What was gained is the distance from the start, however often it was driven.
+    reach = np.linalg.norm(drive["locations"] - drive["locations"][0], axis=1).max()
+    assert paid < 1.3 * reach + 2.0
+
+
+def test_misuse_is_told_apart(run: Run) -> None:
+    assert "call reset()" in run(scenarios.message, scenarios.step_first)
+    assert "has a race already" in run(scenarios.message, scenarios.two_at_once)
+    other_size = replace(PATIENT, width=80)
+    assert "another process" in run(scenarios.message, scenarios.reset_once, other_size)
+    run(scenarios.check, PATIENT)
+
+
+def test_the_frame_is_the_observations_own_in_colour(run: Run) -> None:
+    image = run(scenarios.reset_once, PATIENT, "rgb_array")
+    assert image.shape == (48, 64, 3)
+    assert image.std() > 10.0
+
+
+def test_a_window_needs_a_display(run_apart: Run) -> None:
+    error = run_apart(
+        scenarios.message, scenarios.reset_once, PATIENT, "human", DISPLAY="", WAYLAND_DISPLAY=""
+    )
+    assert error.startswith("GraphicsError")
+    assert "rgb_array" in error
+
+
+def test_no_driver_is_an_error_that_says_what_to_install(run_apart: Run) -> None:
+    error = run_apart(
+        scenarios.message,
+        scenarios.reset_once,
+        PATIENT,
+        __EGL_VENDOR_LIBRARY_FILENAMES="/nonexistent",
+    )
+    assert error.startswith("GraphicsError")
+    assert "libgl1-mesa-dri" in error
+
+
+def test_data_of_another_version_is_refused(run_apart: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "supertuxkart.1.4").touch()
+    error = run_apart(
+        scenarios.message, scenarios.reset_once, PATIENT, SUPERTUXKART_DATADIR=str(tmp_path)
+    )
+    assert error.startswith("DataError")
+    assert "1.4" in error
+
+
+def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
+    config = replace(PATIENT, random_start=1.0, colour="rgb")
+    actions = scenarios.sampled(config, 30, 1)
+    raced = run(scenarios.drive, config, actions, 5)
+    frames = list(replay(config, raced["about"], actions, height=96, width=128))
+    assert len(frames) == len(actions) + 1
+    assert all(frame.shape == (96, 128, 3) for frame in frames)
+    small = frames[-1].reshape(48, 2, 64, 2, 3).mean((1, 3))
+    there = np.abs(small - raced["last"][-1]).mean()
+    elsewhere = np.abs(small - raced["first"][-1]).mean()
+    assert there < 12.0 < elsewhere
+
+
+def test_the_state_vector_is_finite_and_speeds_up(run: Run) -> None:
+    drive = run(scenarios.drive, replace(PATIENT, state_vector=True), [FORWARD] * 10)
+    assert np.isfinite(drive["last"]["state"]).all()
+    assert drive["last"]["state"][0] > drive["first"]["state"][0] + 5.0
+    assert math.isclose(float(np.hypot(*drive["last"]["state"][1:3])), 1.0, rel_tol=1e-4)
