@@ -204,3 +204,14 @@ def two_at_once() -> None:
 def step_first() -> None:
     """A step before any reset."""
     KartEnv(PATIENT).step(IDLE)
+
+
+def train_peer(fields: dict[str, Any]) -> int:
+    """Train the PPO of Stable-Baselines3 on what `gymnasium.make` gives: steps taken."""
+    from stable_baselines3 import PPO
+
+    env = gymnasium.make("kart_jax/SuperTuxKart-v0", **fields)
+    model = PPO("CnnPolicy", env, n_steps=32, batch_size=32, n_epochs=1, device="cpu")
+    model.learn(64)
+    env.close()
+    return int(model.num_timesteps)

@@ -141,7 +141,7 @@ def test_opponents_race_and_the_position_is_told(run: Run) -> None:
     "config",
     [
         replace(PATIENT, track=("lighthouse", "zengarden"), random_start=0.5, start_actions=5),
-        replace(PATIENT, karts=5, start_position=0),
+        replace(PATIENT, karts=4, start_position=0),
     ],
     ids=["alone", "opponents"],
 )
@@ -149,8 +149,8 @@ def test_seeds_and_actions_repeat_the_race_in_another_process(
     run: Run, run_apart: Run, config: RaceConfig
 ) -> None:
     """The shared process has raced before; the other one has not."""
-    here = run(scenarios.again, config, [3, 4, 3], 80)
-    there = run_apart(scenarios.again, config, [4, 3], 80)
+    here = run(scenarios.again, config, [3, 4, 3], 50)
+    there = run_apart(scenarios.again, config, [4, 3], 50)
     for one, other in ((here[0], here[2]), (here[0], there[1]), (here[1], there[0])):
         np.testing.assert_array_equal(one["locations"], other["locations"])
         assert one["rewards"] == other["rewards"]
@@ -259,6 +259,14 @@ def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
     there = np.abs(small - raced["last"][-1]).mean()
     elsewhere = np.abs(small - raced["first"][-1]).mean()
     assert there < 12.0 < elsewhere
+
+
+@pytest.mark.parametrize(
+    "view", [{"layout": "thw"}, {"layout": "hwc", "colour": "rgb"}], ids=["grey", "colour"]
+)
+def test_stable_baselines_trains_without_a_wrapper(run_apart: Run, view: dict[str, Any]) -> None:
+    pytest.importorskip("stable_baselines3")
+    assert run_apart(scenarios.train_peer, {"stack": 4, "action_set": "drive", **view}) == 64
 
 
 def test_the_state_vector_is_finite_and_speeds_up(run: Run) -> None:
