@@ -1,0 +1,126 @@
+"""Print a preset's network, layer by layer: `python -m kart_jax.summary --preset seed`.
+
+Nothing is allocated: shapes and parameters are those of the network traced abstractly.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+from kart_jax.config import PRESETS
+from kart_jax.game.actions import ACTION_SETS
+from kart_jax.policy.config import NetworkConfig
+from kart_jax.policy.distributions import ActionSpec
+from kart_jax.policy.network import ActorCritic, Conv
+
+ORDER = ("stem", "early", "middle", "late", "actor_1", "actor_2", "logits", "critic_1", "value")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the summary: a layer, or `repeats` equal residual blocks."""
+
+    name: str
+    repeats: int
+    output: tuple[int, ...]
+    """Of one observation: `(T, H, W, C)`, or `(N,)` after flattening."""
+    parameters: int
+    """Of all repeats together."""
+    multiply_adds: int
+    """Of all repeats together, those with padding included, for one observation."""
+
+
+def layers(
+    config: NetworkConfig, outputs: int, observation: tuple[int, int, int, int]
+) -> list[Layer]:
+    """The layers of `ActorCritic(config, outputs)` for one observation `(T, H, W, C)`."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def record(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        y = next_call(*args, **kwargs)
+        if context.method_name == "__call__" and isinstance(context.module, Conv | nn.Dense):
+            shapes[context.module.path[0]] = y.shape[1:]
+        return y
+
+    def init() -> Any:
+        frames = jnp.zeros((1, *observation), jnp.uint8)
+        with nn.intercept_methods(record):
+            return ActorCritic(config, outputs).init(jax.random.key(0), frames)
+
+    params = jax.eval_shape(init)["params"]
+    repeats = {"early": config.blocks[0], "late": config.blocks[1]}
+    return [
+        Layer(
+            name,
+            repeats.get(name, 1),
+            shapes[name],
+            sum(x.size for x in jax.tree.leaves(params[name])),
+            _multiply_adds(params[name], shapes[name]),
+        )
+        for name in ORDER
+        if name in params
+    ]
+
+
+def compiler_flops(
+    config: NetworkConfig, outputs: int, observation: tuple[int, int, int, int]
+) -> float:
+    """The compiler's own count for one observation's forward pass, in floating-point operations.
+
+    It leaves out what meets padding and counts the blocks of a loop once.
+    """
+    network = ActorCritic(config, outputs)
+    frames = jax.ShapeDtypeStruct((1, *observation), jnp.uint8)
+    variables = jax.eval_shape(network.init, jax.random.key(0), frames)
+    cost: Any = jax.jit(network.apply).lower(variables, frames).cost_analysis()
+    return float(cost["flops"])
+
+
+def _multiply_adds(params: Mapping[str, Any], output: tuple[int, ...]) -> int:
+    """Positions of the output times the size of each kernel."""
+    kernels = [
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if path[-1].key == "kernel"
+    ]
+    return math.prod(output[:-1]) * sum(kernels)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of a preset."""
+    parser = argparse.ArgumentParser(prog="python -m kart_jax.summary", description=__doc__)
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    preset = PRESETS[parser.parse_args(arguments).preset]
+    outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set].space).outputs
+    rows = layers(preset.network, outputs, preset.observation_shape)
+
+    table = Table(
+        "layer", "blocks", "output (T, H, W, C)", title=f"input {preset.observation_shape}"
+    )
+    table.add_column("parameters", justify="right")
+    table.add_column("multiply-adds", justify="right")
+    for row in rows:
+        sizes = (f"{row.parameters:,}", f"{row.multiply_adds:,}")
+        table.add_row(row.name, str(row.repeats), str(row.output), *sizes)
+    totals = [sum(getattr(row, name) for row in rows) for name in ("parameters", "multiply_adds")]
+    table.add_section()
+    table.add_row("total", "", "", *(f"{total:,}" for total in totals))
+    console = Console()
+    console.print(table)
+    flops = compiler_flops(preset.network, outputs, preset.observation_shape)
+    console.print(
+        f"The compiler counts {flops / 2:,.0f} multiply-adds: without those that meet padding, "
+        "and the blocks of a loop once."
+    )
+
+
+if __name__ == "__main__":
+    main()
