@@ -1,0 +1,55 @@
+"""Tables on the screen and JSON beside it, with the machine they were measured on."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("PySuperTuxKart2", "gymnasium", "jax", "numpy", "stable_baselines3", "torch")
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def report(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
+    """Print `rows` as a table with `notes` below; write both to `results/NAME.json`."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = [columns, *([_shown(row.get(key, "")) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    print(f"\n{name}")
+    for line in table:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print("\n".join(notes))
+    RESULTS.mkdir(exist_ok=True)
+    written = {"name": name, "machine": machine(), "notes": notes, "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else (f"{value:.0f}" if isinstance(value, float) else str(value))
+    )

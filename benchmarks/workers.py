@@ -1,0 +1,273 @@
+"""How much of the game's own speed is left when many races run at once.
+
+    python benchmarks/workers.py small large buffering fake
+
+Each part compares, in turns within one run, so that a machine that slows down slows
+all alike: the bare game, `KartVectorEnv`, Gymnasium's `AsyncVectorEnv` with shared
+memory and Stable-Baselines3's `SubprocVecEnv` (needs the extra `peers`).
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from report import report
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.data import ensure_data
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.vector_env import KartVectorEnv
+
+ENDLESS = {"time_limit": 1e6, "stuck_seconds": 1e6, "wrong_way_seconds": 1e6}
+SMALL = RaceConfig(stack=4, action_set="drive", **ENDLESS)
+LARGE = RaceConfig(height=400, width=600, colour="rgb", stack=5, action_set="drive", **ENDLESS)
+FAKE = RaceConfig(simulator="fake", stack=4, action_set="drive", **ENDLESS)
+BARE = """
+import os, sys
+os.environ["SUPERTUXKART_DATADIR"] = sys.argv[1]
+from kart_jax.game.rendering import prepare_environment
+prepare_environment()
+import pystk2
+graphics = pystk2.GraphicsConfig.ld()
+graphics.screen_height, graphics.screen_width = int(sys.argv[2]), int(sys.argv[3])
+graphics.display = False
+pystk2.set_log_level(int(pystk2.LogLevel.fatal))
+pystk2.init(graphics)
+config = pystk2.RaceConfig()
+config.track, config.step_size, config.difficulty = "lighthouse", 0.1, 2
+config.overlay = False
+race = pystk2.Race(config)
+race.start()
+for _ in range(60):  # the countdown
+    race.step(pystk2.Action())
+print("ready", flush=True)
+for steers in sys.stdin:
+    for steer in map(int, steers.split()):
+        race.step(pystk2.Action(acceleration=1.0, steer=steer - 1.0))
+        race.render_data[0].image
+    print("done", flush=True)
+os._exit(0)
+"""
+
+Runner = Callable[[np.ndarray], None]
+"""Takes the steps `[K, N, 2]` of N environments."""
+
+
+class BareGame:
+    """One process per race that only steps and draws."""
+
+    def __init__(self, race: RaceConfig, count: int) -> None:
+        """Start them, and wait until they are ready."""
+        arguments = [str(ensure_data()), str(race.height), str(race.width)]
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", BARE, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for _ in range(count)
+        ]
+        self._wait("ready")
+
+    def _wait(self, word: str) -> None:
+        for process in self.processes:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip() == word:
+                    break
+
+    def step(self, actions: np.ndarray) -> None:
+        """Each takes its column of `actions`."""
+        for index, process in enumerate(self.processes):
+            assert process.stdin is not None
+            print(*actions[:, index, 1], file=process.stdin, flush=True)
+        self._wait("done")
+
+    def close(self) -> None:
+        """End them."""
+        for process in self.processes:
+            process.communicate()
+
+
+def step_each(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> None:
+    """One call per row of `actions`."""
+    for action in actions:
+        step(action)
+
+
+def make_systems(race: RaceConfig, count: int, start: str, stack: ExitStack) -> dict[str, Any]:
+    """The vector environments to compare, with `reset` and `step`."""
+    make = partial(make_env, race)
+    ours = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=1), seed=0)
+    systems: dict[str, Any] = {"kart_jax": ours}
+    stack.callback(ours.close)
+    systems["async"] = AsyncVectorEnv(
+        [make] * count, context=start, autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    stack.callback(systems["async"].close)
+    systems["sb3"] = SubprocVecEnv([make] * count, start_method=start)
+    stack.callback(systems["sb3"].close)
+    return systems
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds that `call` takes."""
+    before = time.perf_counter()
+    call()
+    return time.perf_counter() - before
+
+
+def compare_game(race: RaceConfig, counts: list[int], steps: int, rounds: int) -> list[Any]:
+    """Steps a second of the game, by number of workers; each system in turn in each round."""
+    rows = []
+    for count in counts:
+        with ExitStack() as stack:
+            bare = BareGame(race, count)
+            stack.callback(bare.close)
+            systems = make_systems(race, count, "spawn", stack)
+            resets = {name: timed(system.reset) for name, system in systems.items()}
+            resets = {name: timed(system.reset) for name, system in systems.items()}
+            runners: dict[str, Runner] = {"bare": bare.step} | {
+                name: partial(step_each, system.step) for name, system in systems.items()
+            }
+            rates: dict[str, list[float]] = {name: [] for name in runners}
+            rng = np.random.default_rng(0)
+            for _ in range(rounds):
+                steer = np.repeat(rng.integers(3, size=(steps, 1)), count, axis=1)
+                actions = np.stack([np.ones_like(steer), steer], axis=-1)
+                for name, run in runners.items():
+                    rates[name].append(steps * count / timed(partial(run, actions)))
+        middle = {name: statistics.median(rate) for name, rate in rates.items()}
+        rows.append(
+            {"workers": count}
+            | {f"{name} steps/s": rate for name, rate in middle.items()}
+            | {
+                f"kart_jax / {name}": statistics.median(
+                    ours / other for ours, other in zip(rates["kart_jax"], rate, strict=True)
+                )
+                for name, rate in rates.items()
+                if name != "kart_jax"
+            }
+            | {f"{name} reset s": seconds for name, seconds in resets.items()}
+        )
+    return rows
+
+
+def compare_buffering(count: int, steps: int, rounds: int) -> list[Any]:
+    """Against no double buffering, with a policy that takes as long as a step."""
+    rows = []
+    with ExitStack() as stack:
+        envs = {}
+        for groups in (1, 2):
+            envs[groups] = KartVectorEnv(SMALL, WorkerConfig(num_envs=count, groups=groups), 0)
+            stack.callback(envs[groups].close)
+            envs[groups].start()
+        actions = np.ones((count, 2), int)
+        pause = timed(lambda: [iterate(envs[1], actions, 0.0) for _ in range(steps)]) / steps
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(rounds):
+            for groups, env in envs.items():
+                for group in range(groups):
+                    env.send(group, actions[: count // groups])
+                seconds = timed(
+                    lambda env=env: [overlap(env, actions, pause) for _ in range(steps)]
+                )
+                for group in range(groups):
+                    env.receive(group)
+                rates[groups].append(steps * count / seconds)
+    for groups, rate in rates.items():
+        rows.append(
+            {
+                "groups": groups,
+                "steps/s": statistics.median(rate),
+                "gain": statistics.median(
+                    mine / other for mine, other in zip(rate, rates[1], strict=True)
+                ),
+            }
+        )
+    return rows
+
+
+def iterate(envs: KartVectorEnv, actions: np.ndarray, pause: float) -> None:
+    """One step everywhere."""
+    for group, members in enumerate(envs.groups):
+        envs.send(group, actions[: len(members)])
+        envs.receive(group)
+        time.sleep(pause * len(members) / envs.num_envs)
+
+
+def overlap(envs: KartVectorEnv, actions: np.ndarray, pause: float) -> None:
+    """One step everywhere, each group sent off again as soon as its actions are there."""
+    for group, members in enumerate(envs.groups):
+        envs.receive(group)
+        time.sleep(pause * len(members) / envs.num_envs)  # an accelerator's policy
+        envs.send(group, actions[: len(members)])
+
+
+def compare_fake(counts: list[int], steps: int, rounds: int) -> list[Any]:
+    """Microseconds per environment step beyond the fake game's own."""
+    env = make_env(FAKE)
+    env.reset(seed=0)
+    action = np.ones(2, int)
+    alone = timed(lambda: [env.step(action) for _ in range(5000)]) / 5000 * 1e6
+    rows = []
+    for count in counts:
+        with ExitStack() as stack:
+            systems = make_systems(FAKE, count, "fork", stack)
+            for system in systems.values():
+                system.reset()
+            wall: dict[str, list[float]] = {name: [] for name in systems}
+            actions = np.ones((max(steps // count, 20), count, 2), int)
+            for _ in range(rounds):
+                for name, system in systems.items():
+                    seconds = timed(partial(step_each, system.step, actions))
+                    wall[name].append(seconds / len(actions) / count * 1e6)
+        middle = {name: statistics.median(times) for name, times in wall.items()}
+        rows.append(
+            {"environments": count, "game alone us": alone}
+            | {f"{name} us": value for name, value in middle.items()}
+            | {
+                f"{name} / kart_jax": middle[name] / middle["kart_jax"]
+                for name in middle
+                if name != "kart_jax"
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Run the parts named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ["small", "large", "buffering", "fake"]
+    parser.add_argument("parts", nargs="+", choices=parts)
+    parser.add_argument("--counts", type=int, nargs="+", help="numbers of workers")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    if "small" in arguments.parts:
+        rows = compare_game(SMALL, arguments.counts or [1, 2, 4], 60, rounds)
+        report("workers-64x48-grey-4", rows, ["resets on the same track, all workers at once"])
+    if "large" in arguments.parts:
+        rows = compare_game(LARGE, arguments.counts or [1, 2, 4], 20, rounds)
+        report("workers-600x400-rgb-5", rows, ["resets on the same track, all workers at once"])
+    if "buffering" in arguments.parts:
+        rows = compare_buffering(4, 40, rounds)
+        report("workers-buffering", rows, ["4 workers; the policy sleeps as long as they step"])
+    if "fake" in arguments.parts:
+        rows = compare_fake(arguments.counts or [4, 64, 256], 4000, rounds)
+        report("workers-fake", rows, ["wall-clock time per environment step, 64 x 48 grey x 4"])
+
+
+if __name__ == "__main__":
+    main()
