@@ -1,0 +1,179 @@
+"""How fast is the network, beside PyTorch and beside plain `flax.linen.Conv`?
+
+    python -m benchmarks.network [--json FILE] [--sizes cpu middle] [--batches 1 8 64]
+
+Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
+Everything is measured in turns in one process; ratios count, not the times. `accumulated` is our
+backward pass in parts of 8 observations, as `--accumulate` does it in training. On a GPU (without
+PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their arithmetic rate.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kart_jax import summary
+from kart_jax.policy import network as network_module
+from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig
+from kart_jax.policy.convolution import native
+from kart_jax.policy.network import ActorCritic
+
+OUTPUTS = 15
+PART = 8
+MIDDLE = dataclasses.replace(CPU, blocks=(1, 2), stem_stride=(2, 2, 2))
+SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
+    "cpu": (CPU, (5, 48, 64, 1)),
+    "middle": (MIDDLE, (5, 48, 64, 3)),
+    "gpu": (GPU, (5, 96, 128, 3)),
+    "seed": (SEED, (5, 400, 600, 3)),
+}
+Row = dict[str, Any]
+
+
+def best_ms(call: Callable[[], Any], seconds: float) -> float:
+    """The fastest of the calls that fit in `seconds`, at least two, after one to warm up."""
+    call()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 2 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * min(times)
+
+
+def measure_jax(
+    config: NetworkConfig, frames: np.ndarray, seconds: float, accumulate: int = 1
+) -> tuple[float, float]:
+    """Forward, and forward with backward, of one batch of uint8 frames `[B, T, H, W, C]`."""
+    network = ActorCritic(config, OUTPUTS)
+    x = jnp.array(frames)
+    variables = jax.jit(network.init)(jax.random.key(0), x[:1])
+    params = variables["params"]
+    rest = {name: value for name, value in variables.items() if name != "params"}
+
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        logits, value = network.apply({**rest, "params": params}, x)
+        return jnp.square(logits).sum() + jnp.square(value).sum()
+
+    def gradient(params: Any, x: jax.Array) -> Any:
+        parts = x.reshape(accumulate, -1, *x.shape[1:])
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        add = partial(jax.tree.map, jnp.add)
+        return jax.lax.scan(lambda g, x: (add(g, jax.grad(loss)(params, x)), None), zeros, parts)[0]
+
+    forward = jax.jit(network.apply)
+    backward = jax.jit(jax.grad(loss) if accumulate == 1 else gradient)
+    return (
+        best_ms(lambda: jax.block_until_ready(forward(variables, x)), seconds),
+        best_ms(lambda: jax.block_until_ready(backward(params, x)), seconds),
+    )
+
+
+def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> tuple[float, float]:
+    """The same with PyTorch on two threads; batch norm uses its running statistics too."""
+    import torch
+
+    from benchmarks.torch_network import TorchActorCritic
+
+    torch.set_num_threads(2)
+    network = TorchActorCritic(config, OUTPUTS, frames.shape[1:]).eval()
+    x = torch.from_numpy(frames)
+
+    def forward() -> None:
+        with torch.no_grad():
+            network(x)
+
+    def backward() -> None:
+        network.zero_grad()
+        logits, value = network(x)
+        (logits.square().sum() + value.square().sum()).backward()
+
+    return best_ms(forward, seconds), best_ms(backward, seconds)
+
+
+def compare_on_cpu(size: str, batch: int, seconds: float) -> list[Row]:
+    """Ours, accumulated, PyTorch and XLA's own 3-D convolution on the same frames."""
+    config, observation = SIZES[size]
+    # PyTorch's network has batch norm: the same here.
+    config = dataclasses.replace(config, norm="batch")
+    frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
+    times = {"ours": measure_jax(config, frames, seconds)}
+    if batch > PART:
+        times["accumulated"] = measure_jax(config, frames, seconds, batch // PART)
+    times["torch"] = measure_torch(config, frames, seconds)
+    with mock.patch.object(network_module, "conv3d", native):
+        times["flax 3-D"] = measure_jax(config, frames, seconds)
+    forward, backward = times["torch"]
+    return [
+        {
+            "size": size,
+            "batch": batch,
+            "network": name,
+            "forward_ms": f,
+            "backward_ms": b,
+            "forward_to_torch": f / forward,
+            "backward_to_torch": b / backward,
+        }
+        for name, (f, b) in times.items()
+    ]
+
+
+def measure_on_accelerator(size: str, batch: int, seconds: float) -> Row:
+    """Times and arithmetic rate of a preset in its own precision."""
+    config, observation = SIZES[size]
+    frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
+    forward, backward = measure_jax(config, frames, seconds)
+    multiply_adds = sum(x.multiply_adds for x in summary.layers(config, OUTPUTS, observation))
+    tera = 2 * multiply_adds * batch / 1e9
+    return {
+        "size": size,
+        "batch": batch,
+        "network": jax.devices()[0].device_kind,
+        "forward_ms": forward,
+        "backward_ms": backward,
+        "forward_tflops": tera / forward,
+        "backward_tflops": 3 * tera / backward,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, write JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
+    on_cpu = jax.default_backend() == "cpu"
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "seed"])
+    rows: list[Row] = []
+    for size in sizes:
+        for batch in options.batches:
+            if on_cpu:
+                rows += compare_on_cpu(size, batch, options.seconds)
+            else:
+                rows.append(measure_on_accelerator(size, batch, options.seconds))
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
+    if options.json:
+        device = jax.devices()[0].device_kind
+        options.json.write_text(json.dumps({"device": device, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
