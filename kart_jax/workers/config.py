@@ -21,8 +21,9 @@ class WorkerConfig:
     """Seconds that a step or reset may take before its worker counts as hung."""
     start_timeout: float = 180.0
     """Seconds that a worker may take to start."""
-    max_losses: int = 20
-    """Losses of workers in a row (no step succeeding in between) that stop the run."""
+    max_losses: int = 5
+    """Losses in a row of one environment's worker (no step in between) that are survived;
+    one more stops the run."""
 
     def __post_init__(self) -> None:
         """Refuse impossible counts."""
@@ -36,5 +37,5 @@ class WorkerConfig:
         )
         check_choice("workers", self.workers, ["process", "serial"])
         for name in ("step_timeout", "start_timeout"):
-            check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+            check(getattr(self, name) >= 0.01, name, getattr(self, name), "at least 0.01 s")
         check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
