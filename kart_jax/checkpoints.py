@@ -2,9 +2,9 @@
 
 A run's `checkpoints/STEP/` holds `policy` (the network's variables), `learner` (what else
 learning needs), `progress` (JSON: counters, configuration, environments) and
-`digests.json`, written last. A folder without its digests, or whose files do not match
-them, is passed over: orbax itself takes an emptied folder for the latest step, and loads a
-flipped byte in silence.
+`digests.json`, written last; `checkpoints/best.json` names the best of a run that
+evaluates. A folder without its digests, or whose files do not match them, is passed over:
+orbax itself takes an emptied folder for the latest step, and loads a flipped byte in silence.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
+BEST = "best.json"
+"""Beside the checkpoints of a run that evaluates: which of them raced best, and how."""
 
 
 class CheckpointError(RuntimeError):
@@ -54,14 +56,19 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, best: dict[str, float] | None = None) -> None:
         """Begin to save; the arrays must not change afterwards.
 
         A save that fails (a full disk, say) is reported as a warning and leaves the earlier
         checkpoints as they are.
+
+        Args:
+            checkpoint: what to save.
+            best: the metrics by which it is the best so far; it is then kept until there is
+                a better one.
         """
         self.wait()
-        self._saving = self._thread.submit(self._save, checkpoint)
+        self._saving = self._thread.submit(self._save, checkpoint, best)
 
     def wait(self) -> bool:
         """Wait for the save at hand; whether it succeeded."""
@@ -86,14 +93,22 @@ class Checkpoints:
         self._thread.shutdown()
         return saved
 
-    def _save(self, checkpoint: Checkpoint) -> None:
+    def _save(self, checkpoint: Checkpoint, best: dict[str, float] | None) -> None:
+        target = self.folder / str(checkpoint.step)
+        if not is_whole(target):
+            self._write(checkpoint, target)
+        if best is not None:
+            _write_json(self.folder / BEST, {"step": checkpoint.step, "metrics": best})
+        kept = read_best(self.folder)
+        for old in steps(self.folder)[: -self._keep]:
+            if kept is None or old != kept["step"]:
+                shutil.rmtree(self.folder / str(old))
+
+    def _write(self, checkpoint: Checkpoint, target: Path) -> None:
         options = ocp.CheckpointManagerOptions(
             create=True, enable_async_checkpointing=False, step_prefix=None
         )
-        target = self.folder / str(checkpoint.step)
         if target.exists():
-            if is_whole(target):
-                return
             shutil.rmtree(target)
         with ocp.CheckpointManager(self.folder, options=options) as manager:
             manager.save(
@@ -105,9 +120,7 @@ class Checkpoints:
                 ),
                 force=True,
             )
-        _write_digests(target)
-        for old in steps(self.folder)[: -self._keep]:
-            shutil.rmtree(self.folder / str(old))
+        _write_json(target / DIGESTS, _digests(target))
 
 
 def steps(folder: Path) -> list[int]:
@@ -142,15 +155,39 @@ def latest(folder: Path) -> Path:
     raise CheckpointError(f"{folder} holds no whole checkpoint")
 
 
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """The `step` and `metrics` of the best checkpoint of a run that evaluates, if any."""
+    try:
+        best: dict[str, Any] = json.loads((folder / BEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return best
+
+
+def best_or_latest(folder: Path) -> Path:
+    """The best whole checkpoint in a run's `checkpoints` folder, or else the newest.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    best = read_best(folder)
+    if best is not None:
+        checkpoint = folder / str(best["step"])
+        if is_whole(checkpoint):
+            return checkpoint
+        log.warning("%s, the best, is incomplete or damaged: passed over", checkpoint)
+    return latest(folder)
+
+
 def find(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or the newest of the run in that folder.
+    """The checkpoint that a path means: itself, or the run's best or newest in that folder.
 
     Raises:
         CheckpointError: the path is no run and no checkpoint, or the checkpoint is damaged.
     """
     path = path.absolute()
     if (path / "checkpoints").is_dir():
-        return latest(path / "checkpoints")
+        return best_or_latest(path / "checkpoints")
     if not (path / "policy").is_dir():
         raise CheckpointError(
             f"{path} is neither a run (a folder with checkpoints/) nor a checkpoint"
@@ -189,13 +226,14 @@ def _restore(checkpoint: Path, item: str, handler: Any, args: Any) -> Any:
         raise CheckpointError(f"{checkpoint / item} does not fit this run: {error}") from error
 
 
-def _write_digests(checkpoint: Path) -> None:
-    partial = checkpoint / (DIGESTS + ".partial")
+def _write_json(path: Path, values: Any) -> None:
+    """Write a file that is whole or not there at all."""
+    partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
-        json.dump(_digests(checkpoint), file)
+        json.dump(values, file)
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(checkpoint / DIGESTS)
+    partial.rename(path)
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:

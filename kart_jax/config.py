@@ -42,20 +42,37 @@ class RunConfig:
     checkpoint_steps: int = 20_000
     """Policy steps between checkpoints."""
     keep: int = 3
-    """Checkpoints to keep, newest first."""
+    """Checkpoints to keep, newest first; the best one is kept too."""
+    eval_steps: int = 0
+    """Policy steps between evaluations, greedy and from fixed seeds, which find the best
+    checkpoint; 0: none."""
+    eval_episodes: int = 10
+    """Episodes of an evaluation, on each track."""
+    eval_workers: int = 2
+    """Races at once during an evaluation, beside the workers that train and wait."""
+    stop_at_finish_rate: float | None = None
+    """Stop as soon as an evaluation finishes this share of its races, 0 to 1."""
     quiet: bool = False
     """Print nothing but warnings and the end."""
 
     def __post_init__(self) -> None:
         """Refuse impossible lengths."""
         check_choice("preset", self.preset, ["cpu", "gpu", "seed"])
-        for name in ("total_steps", "checkpoint_steps", "keep"):
+        for name in ("total_steps", "checkpoint_steps", "keep", "eval_episodes", "eval_workers"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        check(self.eval_steps >= 0, "eval_steps", self.eval_steps, "0 or more")
+        self._check_target()
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")
         check(not self.resume or self.run_dir is not None, "run_dir", self.run_dir, "the run's")
         both = self.resume and self.init_from is not None
         check(not both, "init_from", self.init_from, "left out with --resume")
+
+    def _check_target(self) -> None:
+        target = self.stop_at_finish_rate
+        if target is not None:
+            check(0 < target <= 1, "stop_at_finish_rate", target, "more than 0, at most 1")
+            check(self.eval_steps > 0, "eval_steps", 0, "given with --stop-at-finish-rate")
 
 
 @dataclass(frozen=True)

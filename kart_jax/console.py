@@ -63,6 +63,14 @@ class Console:
         then, before = self._marks[0]
         return (step - before) / max(now - then, 1e-9)
 
+    def show_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Print the means of an evaluation, which stay in view."""
+        if not self._run.quiet:
+            self._progress.console.print(
+                f"evaluated at {step:,} steps: {metrics['eval/finish_rate']:.0%} finished, "
+                f"{metrics['eval/progress_m']:.0f} m, return {metrics['eval/return']:.2f}"
+            )
+
     def show(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the newest metrics."""
         parts = [f"{step:,} steps", f"{metrics['time/steps_per_second']:.0f}/s"]

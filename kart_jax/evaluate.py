@@ -1,8 +1,7 @@
 """`python -m kart_jax.evaluate`: how well a policy races, beside the game's AI and simpler drivers.
 
-Every episode starts on the grid, moved aside and pushed a little at random, from seeds
-that training does not draw. The game's AI, which would use the push to drive, starts as
-it stands.
+Every episode starts on the grid, moved aside a little and after a few random actions, from
+seeds that training does not draw. The game's AI starts as it stands.
 """
 
 import json
@@ -19,14 +18,8 @@ from rich.table import Table
 from kart_jax.checks import check, check_choice
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
-from kart_jax.game.start import DRAWN_SEEDS
 from kart_jax.statistics import summarise
-from kart_jax.trials import Driver, Trial, TrialResult, run_trials
-
-JITTER = 0.5
-"""Metres by which a start is moved sideways at most; not with opponents beside."""
-ACTIONS = 5
-"""Random actions at most before the policy takes over."""
+from kart_jax.trials import SELECTION_SEEDS, Driver, Trial, TrialResult, make_trial, run_trials
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class EvaluateConfig:
         """Refuse what cannot be driven."""
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(self.baseline_episodes >= 0, "baseline_episodes", self.baseline_episodes, "0 or more")
-        most = DRAWN_SEEDS - max(self.episodes, self.baseline_episodes)
+        most = SELECTION_SEEDS - max(self.episodes, self.baseline_episodes)
         check(0 <= self.seed <= most, "seed", self.seed, f"0 to {most}")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check(self.workers >= 1, "workers", self.workers, "at least 1")
@@ -118,20 +111,15 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     tracks = race.track if config.tracks is None else tuple(config.tracks.split(","))
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
-    jitter = JITTER if karts == 1 else 0.0
     others: list[tuple[Driver, int]] = [("ai", 0), ("ai", 1), ("ai", 2)]
     others += [("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
-            yield Trial("policy", track, config.seed + number, own, karts, jitter, ACTIONS)
+            yield make_trial("policy", track, config.seed + number, own, karts)
     for track in tracks:
         for driver, difficulty in others:
             for number in range(config.baseline_episodes):
-                seed = config.seed + number
-                if driver == "ai":
-                    yield Trial(driver, track, seed, difficulty, karts)
-                else:
-                    yield Trial(driver, track, seed, difficulty, karts, jitter, ACTIONS)
+                yield make_trial(driver, track, config.seed + number, difficulty, karts)
 
 
 def report(

@@ -13,6 +13,7 @@ from kart_jax import checkpoints
 from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.config import TrainConfig
 from kart_jax.console import Console
+from kart_jax.evaluator import Evaluator
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
@@ -55,6 +56,7 @@ class Trainer:
         self.run_dir = run_dir
         self.step = 0
         self.stopwatch = Stopwatch()
+        self._reached = False
         self._devices = devices
         self._stop = StopRequest()
         self._window = EpisodeWindow()
@@ -87,6 +89,8 @@ class Trainer:
             self._saver = Checkpoints(self.run_dir, config.run.keep)
             self._writer = MetricsWriter(self.run_dir, self.step)
             self._console = Console(config.run, self.step)
+            best = checkpoints.read_best(self._saver.folder)
+            self._evaluator = Evaluator(config, self._spec, best and best["metrics"])
             try:
                 with self._console, jax.transfer_guard("disallow"):
                     self._run()
@@ -124,12 +128,12 @@ class Trainer:
         self._save()
 
     def _loop(self) -> None:
-        """Update after update, until the steps or the time are used up."""
+        """Update after update, until the steps or time are used up or the target is reached."""
         learner, collector = self._learner, self._collector
         deadline = time.monotonic() + 60 * (self.config.run.minutes or float("inf"))
         under_way: tuple[Update, Collected] | None = None
         while self._steps_begun(under_way) < self.config.run.total_steps:
-            if time.monotonic() > deadline:
+            if self._reached or time.monotonic() > deadline:
                 break
             between = partial(self._advance, under_way[0] if under_way else None)
             collected = collector.collect(learner.actor(), between)
@@ -174,9 +178,22 @@ class Trainer:
             raise RuntimeError(f"{error} The batch's statistics are in {path}.") from None
         self._account(collected, metrics)
         self._mark()
-        if self.step - self._saved >= self.config.run.checkpoint_steps:
-            self._save()
+        best = None
+        if self._evaluator.is_due(self.step - self._steps_per_update, self.step):
+            best = self._evaluate()
+        if best or self.step - self._saved >= self.config.run.checkpoint_steps:
+            self._save(best)
             self._saved = self.step
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """Race the policy as it is; the metrics if they are the best so far."""
+        variables, _ = self._learner.save_state()
+        with self.stopwatch("evaluate"), self._stop.interrupting():
+            metrics = self._evaluator.evaluate(variables)
+        self._writer.write(self.step, metrics)
+        self._console.show_evaluation(self.step, metrics)
+        self._reached = self._evaluator.is_enough(metrics)
+        return metrics if self._evaluator.is_best(metrics) else None
 
     def _account(self, collected: Collected, metrics: dict[str, float]) -> None:
         """Count and log one rollout and what was learnt."""
@@ -206,8 +223,8 @@ class Trainer:
             }
         self._boundary = Boundary(self.step, self._window.dump(), collector)
 
-    def _save(self) -> None:
-        """Save the last boundary in the background."""
+    def _save(self, best: dict[str, float] | None = None) -> None:
+        """Save the last boundary in the background; `best` are its metrics, if it raced best."""
         with self.stopwatch("checkpoint"):
             boundary, collector = self._boundary, self._boundary.collector
             if collector is not None:
@@ -221,7 +238,8 @@ class Trainer:
                 "policy": self._spec.to_dict(),
                 "config": self.config.to_dict(),
             }
-            self._saver.save(Checkpoint(boundary.step, *self._learner.save_state(), progress))
+            checkpoint = Checkpoint(boundary.step, *self._learner.save_state(), progress)
+            self._saver.save(checkpoint, best)
 
     def _restore(self, source: Source | None) -> None:
         """Start afresh, from another run's policy, or where this run stopped."""

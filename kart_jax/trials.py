@@ -41,6 +41,13 @@ PATH_SECONDS = 0.5
 """Game seconds between two points of a driven path."""
 ATTEMPTS = 3
 """Times that a trial is begun whose worker is lost."""
+SELECTION_SEEDS = 2**29
+"""Seeds of trials from here on choose the best checkpoint during training, and so are not
+for judging it."""
+JITTER = 0.5
+"""Metres by which a policy's start is moved sideways at most; not with karts beside."""
+ACTIONS = 5
+"""Random actions at most before a policy takes over."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,17 @@ class Trial:
     def episode_seed(self) -> int:
         """The environment's seed: one that training does not draw."""
         return DRAWN_SEEDS + self.seed
+
+
+def make_trial(driver: Driver, track: str, seed: int, difficulty: int, karts: int) -> Trial:
+    """A trial with the usual random start.
+
+    The game's AI, which would use random actions to drive, starts as it stands.
+    """
+    if driver == "ai":
+        return Trial(driver, track, seed, difficulty, karts)
+    jitter = JITTER if karts == 1 else 0.0
+    return Trial(driver, track, seed, difficulty, karts, jitter, ACTIONS)
 
 
 @dataclass(frozen=True)
@@ -184,7 +202,6 @@ def run_trials(
     trials: Sequence[Trial],
     act: Act,
     workers: int = 2,
-    interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[TrialResult]:
     """Drive all trials, in `workers` processes; each result as it comes.
 
@@ -195,7 +212,6 @@ def run_trials(
         trials: what to drive.
         act: the policy; other drivers do not ask it.
         workers: processes, two to a core at most.
-        interrupted: asked after each step; where true, the rest is left out.
 
     Raises:
         WorkersLostError: the game cannot run.
@@ -204,11 +220,9 @@ def run_trials(
     left = list(trials)
     for _ in range(ATTEMPTS):
         done = set()
-        for number, result in _run_once(race, left, act, workers, interrupted):
+        for number, result in _run_once(race, left, act, workers):
             done.add(number)
             yield result
-        if interrupted():
-            return
         left = [trial for number, trial in enumerate(left) if number not in done]
         if not left:
             return
@@ -220,11 +234,11 @@ def _run_once(
     trials: Sequence[Trial],
     act: Act,
     workers: int,
-    interrupted: Callable[[], bool],
 ) -> Iterator[tuple[int, TrialResult]]:
     """Drive the trials; those whose workers are lost give nothing."""
     count = min(workers, len(trials))
-    config = WorkerConfig(num_envs=count, groups=2 if count % 2 == 0 else 1)
+    groups = 2 if count % 2 == 0 else 1
+    config = WorkerConfig(num_envs=count, groups=groups, max_losses=ATTEMPTS)
     with tempfile.TemporaryDirectory() as folder:
         tickets = Path(folder) / "tickets"
         tickets.touch()
@@ -233,7 +247,7 @@ def _run_once(
             lanes = [_Lane(race, batch) for batch in envs.start()]
             for group, lane in enumerate(lanes):
                 envs.send(group, act(lane.stacks()))
-            while any(lane.busy for lane in lanes) and not interrupted():
+            while any(lane.busy for lane in lanes):
                 for group, lane in enumerate(lanes):
                     for number, info in lane.receive(envs.receive(group)):
                         yield number, _result(trials[number], info)
