@@ -47,7 +47,7 @@ class Pool(Protocol):
         """What came of their steps; the arrays are in the slots."""
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on."""
+        """What each environment's future depends on; None where it cannot be saved."""
 
     def set_states(self, states: list[Any]) -> None:
         """Restore what `get_states` gave."""
@@ -81,13 +81,15 @@ class SerialPool:
         return [self._runners[i].step() for i in members]
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on."""
-        return [runner.get_state() for runner in self._runners]
+        """What each environment's future depends on; None where it cannot be saved."""
+        states = [runner.get_state() for runner in self._runners]
+        return [None if state is None else (0, state) for state in states]
 
     def set_states(self, states: list[Any]) -> None:
         """Restore what `get_states` gave."""
         for runner, state in zip(self._runners, states, strict=True):
-            runner.set_state(state)
+            if state is not None:
+                runner.set_state(state[1])
 
     def close(self) -> None:
         """Close the environments."""

@@ -75,15 +75,17 @@ class ProcessPool:
         return list(answers.values())
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on; None for a worker that just died.
+        """What each environment's future depends on; None where it cannot be saved.
 
-        Its loss is told by the next step.
+        Nor is there one of a worker that just died, whose loss the next step tells.
         """
         for process in self._processes:
             process.call("get_state")
         answers = self._answers(range(len(self._processes)))
         return [
-            None if isinstance(answer, WorkerLoss) else (self._incarnations[index], answer)
+            None
+            if answer is None or isinstance(answer, WorkerLoss)
+            else (self._incarnations[index], answer)
             for index, answer in answers.items()
         ]
 

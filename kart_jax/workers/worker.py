@@ -85,7 +85,6 @@ def _serve(link: socket.socket, runner: EnvRunner) -> None:
             assert command == OBJECT
             name, *arguments = receive_object(link)
             answer = getattr(runner, name)(*arguments)
-            _limit_log()
         if answer is None:
             link.send(DONE)
         else:
