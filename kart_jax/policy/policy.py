@@ -12,6 +12,9 @@ from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.network import ActorCritic
 
+SHIPPED = Path(__file__).parents[1] / "policies"
+"""Exported policies that come with the package, a folder for each."""
+
 
 @dataclass(frozen=True)
 class PolicySpec:
@@ -98,18 +101,34 @@ class Policy:
         return self._apply(self.variables, frames.reshape(-1, *shape))
 
 
-def load_policy(path: str | Path) -> Policy:
-    """Load a policy from a run's folder or a checkpoint's.
+def load_policy(source: str | Path) -> Policy:
+    """Load a shipped policy by its name, or any from a run, a checkpoint or an exported folder.
 
-    Neither the game nor its data is needed.
+    Of a run its best checkpoint is taken, or else its newest. Neither the game nor its data
+    is needed. Where a folder has a shipped policy's name, write `./name` for the folder.
 
     Raises:
-        CheckpointError: there is no whole checkpoint at `path`.
+        CheckpointError: there is no whole checkpoint, nor such a name.
+        ValueError: the files are damaged.
     """
     from kart_jax import checkpoints
+    from kart_jax.policy import exported
 
-    checkpoint = checkpoints.find(Path(path))
+    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
+    if exported.is_exported(folder):
+        return exported.read_policy(folder)
+    if not folder.exists():
+        raise checkpoints.CheckpointError(
+            f"{source} does not exist, nor is it a shipped policy's name "
+            f"({', '.join(shipped_policies()) or 'there are none'})"
+        )
+    checkpoint = checkpoints.find(folder)
     progress = checkpoints.read_progress(checkpoint)
     spec = PolicySpec.from_dict(progress["policy"])
     variables = checkpoints.read_policy(checkpoint, spec.template())
     return Policy(spec, variables, progress["config"]["race"])
+
+
+def shipped_policies() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/policy.json"))

@@ -1,0 +1,116 @@
+"""A policy as one folder of plain files, to share: weights, configuration, StableHLO.
+
+policy.json        what it is made of, and the configuration that trained it
+weights.npz        the network's variables by their path, such as `params/stem/conv/kernel`
+policy.stablehlo   (weights, frames) -> (actions, values), for `jax.export`
+README.md          how to use them
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from kart_jax.policy.policy import Policy, PolicySpec
+
+CARD = "policy.json"
+WEIGHTS = "weights.npz"
+PROGRAM = "policy.stablehlo"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+README = """\
+# A policy that races SuperTuxKart
+
+Trained by kart_jax on {tracks}, for {step:,} steps.
+`policy.json` tells the whole configuration.
+
+With kart_jax: `kart_jax.load_policy(folder).act(frames)`, or `python -m kart_jax.play folder`.
+
+Without it (`pip install jax flatbuffers`):
+
+```python
+from pathlib import Path
+import numpy as np
+from jax import export
+
+policy = export.deserialize(bytearray(Path("policy.stablehlo").read_bytes()))
+weights = dict(np.load("weights.npz"))
+frames = np.zeros((1, {shape}), np.uint8)
+actions, values = policy.call(weights, frames)
+```
+
+`frames` are uint8 (batch, time, height, width, channels), the oldest frame first, one every
+{seconds:g} s of game time. `actions` are the most probable ones: {actions}.
+"""
+
+
+def write_policy(
+    folder: Path, spec: PolicySpec, variables: Any, config: dict[str, Any], step: int
+) -> None:
+    """Write a policy's files to an existing folder.
+
+    Args:
+        folder: where to.
+        spec: what it is made of.
+        variables: its network's variables.
+        config: the configuration that trained it, as plain values, by part.
+        step: policy steps of its training.
+    """
+    card = {"step": step, "policy": spec.to_dict(), "config": config}
+    weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
+    race = config["race"]
+    readme = README.format(
+        tracks=", ".join(race["track"]),
+        step=step,
+        shape=", ".join(map(str, spec.observation_shape)),
+        seconds=race["step_seconds"] * race["action_repeat"],
+        actions=f"action set `{race['action_set']}`, {spec.actions.kind} {spec.actions.shape}",
+    )
+    program = _program(spec, weights)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    np.savez(folder / WEIGHTS, allow_pickle=False, **weights)
+    (folder / PROGRAM).write_bytes(program)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:
+    """Serialised StableHLO for any batch size on any of `PLATFORMS`."""
+
+    def call(weights: dict[str, jax.Array], frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs: Any = spec.module().apply(unflatten_dict(weights, sep="/"), frames)
+        logits, values = outputs
+        return spec.actions.clip(spec.actions.distribution.mode(logits)), values
+
+    batch = jax.export.symbolic_shape("batch", constraints=["batch >= 1"])
+    frames = jax.ShapeDtypeStruct((*batch, *spec.observation_shape), jnp.uint8)
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
+    exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, frames)
+    return bytes(exported.serialize())
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether `write_policy` wrote here."""
+    return (folder / CARD).is_file()
+
+
+def read_policy(folder: Path) -> Policy:
+    """The policy that `write_policy` wrote.
+
+    Raises:
+        ValueError: its files are damaged or of another version.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        spec = PolicySpec.from_dict(card["policy"])
+        with np.load(folder / WEIGHTS) as weights:
+            variables = unflatten_dict(dict(weights), sep="/")
+        shapes = jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, spec.template())
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} holds no whole policy: {error}") from error
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CARD}")
+    return Policy(spec, variables, card["config"]["race"])
