@@ -31,7 +31,7 @@ def new_process() -> ProcessPoolExecutor:
 def run() -> Iterator[Run]:
     """Run a function in the process of the game that these tests share."""
     with new_process() as pool:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result(120)
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(280)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def run_apart() -> Iterator[Run]:
     with new_process() as pool:
         yield lambda function, *arguments, **named: pool.submit(
             function, *arguments, **named
-        ).result(120)
+        ).result(280)
 
 
 @pytest.mark.parametrize("action_set", get_args(ActionSetName))
@@ -203,6 +203,12 @@ def test_an_exploit_gains_no_more_ground_than_was_driven(run: Run, actions: list
     # What was gained is the distance from the start, however often it was driven.
     reach = np.linalg.norm(drive["locations"] - drive["locations"][0], axis=1).max()
     assert paid < 1.3 * reach + 2.0
+
+
+def test_every_rescue_is_counted_once(run: Run) -> None:
+    actions = [FORWARD] * 25 + ([RESCUE] + [IDLE] * 20 + [FORWARD] * 12) * 2
+    config = replace(PATIENT, time_limit=len(actions) * PATIENT.step_seconds)
+    assert run(scenarios.drive, config, actions)["info"]["episode"]["rescues"] == 2.0
 
 
 def test_misuse_is_told_apart(run: Run) -> None:
