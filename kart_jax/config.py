@@ -13,7 +13,7 @@ import tyro
 
 from kart_jax.checks import check, check_choice
 from kart_jax.game.config import RaceConfig
-from kart_jax.policy.config import NetworkConfig, output_shapes
+from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.workers.config import WorkerConfig
 
@@ -144,30 +144,23 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
-        race=RaceConfig(action_set="drive"),
-        network=NetworkConfig(
-            channels=16,
-            blocks=(1, 1),
-            stem_stride=(2, 4, 4),
-            actor_channels=16,
-            norm="none",
-            dtype="float32",
-            remat=False,
-        ),
-        ppo=PPOConfig(),
+        run=RunConfig(total_steps=350_000),
+        race=RaceConfig(action_set="drive", random_start=0.6),
+        network=CPU,
+        ppo=PPOConfig(learning_rate=5e-4, entropy_schedule="linear", normalise_rewards=True),
     ),
     "gpu": TrainConfig(
         run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),
         race=RaceConfig(height=96, width=128, colour="rgb", action_set="drive"),
         workers=WorkerConfig(num_envs=32),
-        network=NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False),
+        network=GPU,
         ppo=PPOConfig(),
     ),
     "seed": TrainConfig(
         run=RunConfig(preset="seed", total_steps=10_000_000, checkpoint_steps=50_000),
         race=RaceConfig(height=400, width=600, colour="rgb", action_set="full"),
         workers=WorkerConfig(num_envs=16),
-        network=NetworkConfig(),
+        network=SEED,
         ppo=PPOConfig(rollout_length=64, minibatches=64),
     ),
 }

@@ -31,6 +31,8 @@ class NetworkConfig:
     """Stride (time, height, width) of the second convolution (padding 0)."""
     actor_channels: int = 64
     """Channels of the actor's first convolution."""
+    head_channels: int = 1
+    """Channels of the last convolution of the actor and of the critic."""
     norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation after each convolution."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -40,7 +42,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible sizes."""
-        for name in ("channels", "actor_channels"):
+        for name in ("channels", "actor_channels", "head_channels"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         check(min(self.blocks) >= 0, "blocks", self.blocks, "two counts, each at least 0")
         for name in ("stem_stride", "middle_stride"):
@@ -53,14 +55,15 @@ CPU = NetworkConfig(
     channels=32,
     blocks=(0, 2),
     stem_stride=(2, 3, 3),
-    middle_stride=(3, 2, 2),
-    actor_channels=8,
-    norm="group",
+    middle_stride=(3, 3, 3),
+    actor_channels=16,
+    head_channels=8,
+    norm="none",
     dtype="float32",
     remat=False,
 )
-"""For 5 grey frames of 48 x 64 on a processor: the second convolution ends the time axis at once,
-and the blocks after it are plain 2-D ones."""
+"""For 5 grey frames of 48 x 64 on a processor. With strides as wide as the kernel the first two
+convolutions are matrix products; the second ends the time axis, and what follows is 2-D."""
 
 GPU = NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False)
 """For a few RGB frames of about 96 x 128 on one accelerator."""

@@ -5,6 +5,7 @@ All formulations mean the same and agree to rounding, gradients included.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,11 @@ from jax import lax
 
 from kart_jax.policy.config import KERNEL, Shape
 
+MOST_PATCH_VALUES = 64
+"""Values in a 3 x 3 patch up to which the kernel's gradient is a matrix product on the CPU."""
+
 Formulation = Callable[[jax.Array, jax.Array, Shape, int], jax.Array]
+Convolution2D = Callable[[jax.Array, jax.Array, tuple[int, ...], int], jax.Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -24,7 +29,7 @@ def conv3d(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(by_time, strides=strides, padding=padding),
+        cpu=partial(on_cpu, strides=strides, padding=padding),
         default=partial(native_in_space, strides=strides, padding=padding),
     )
 
@@ -46,7 +51,7 @@ def _backward(
     return lax.platform_dependent(
         *residuals,
         cotangent,
-        cpu=partial(gradients, by_time),
+        cpu=partial(gradients, on_cpu),
         default=partial(gradients, native_in_space),
     )
 
@@ -54,6 +59,12 @@ def _backward(
 # The choice has a gradient of its own because that of `platform_dependent` keeps what the
 # backward pass of every formulation needs, not only the chosen one's.
 conv3d.defvjp(_forward, _backward)
+
+
+def on_cpu(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
+    """`by_time`, with gradients written for XLA's CPU compiler."""
+    apart = strides[1:] == (KERNEL, KERNEL)
+    return by_time(x, kernel, strides, padding, _conv2d_of_tiles if apart else _cpu_conv2d)
 
 
 def native(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
@@ -67,16 +78,23 @@ def native(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax
     )
 
 
-def by_time(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
+def by_time(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Shape,
+    padding: int,
+    convolve: Convolution2D | None = None,
+) -> jax.Array:
     """One 2-D convolution per output frame, over the channels of all frames that it sees.
 
     Frames of padding are left out: with one frame, two thirds of the arithmetic.
     """
+    convolve = convolve or _conv2d
     outputs = []
     for taps in _taps(x.shape[1], strides[0], padding):
         frames = jnp.concatenate([x[:, t] for t, _ in taps], axis=-1)
         slices = jnp.concatenate([kernel[k] for _, k in taps], axis=-2)
-        outputs.append(_conv2d(frames, slices, strides[1:], padding))
+        outputs.append(convolve(frames, slices, strides[1:], padding))
     return jnp.stack(outputs, axis=1)
 
 
@@ -97,3 +115,76 @@ def _conv2d(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: 
     pads = [(padding, padding)] * 2
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=layout)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _cpu_conv2d(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> jax.Array:
+    """`_conv2d` with gradients that stay on the fast paths of XLA's CPU compiler.
+
+    That compiler folds the transpositions of a gradient into the convolution's layout, for
+    which it has nothing but a plain loop: a barrier keeps them apart. With strides, or with
+    few values in a patch, matrix products are faster than any convolution.
+    """
+    return _conv2d(x, kernel, strides, padding)
+
+
+def _cpu_conv2d_forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _conv2d(x, kernel, strides, padding), (x, kernel)
+
+
+def _cpu_conv2d_backward(
+    strides: tuple[int, ...],
+    padding: int,
+    residuals: tuple[jax.Array, jax.Array],
+    cotangent: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    by_patches = partial(_conv2d_by_patches, strides=strides, padding=padding)
+    if max(strides) > 1:
+        _, transposed = jax.vjp(lambda x: by_patches(x, kernel), x)
+        (input_gradient,) = transposed(cotangent)
+    else:
+        flipped = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))
+        input_gradient = _conv2d(cotangent, flipped, strides, KERNEL - 1 - padding)
+    if max(strides) > 1 or x.shape[-1] * KERNEL**2 <= MOST_PATCH_VALUES:
+        _, transposed = jax.vjp(lambda k: by_patches(x, k), kernel)
+        (kernel_gradient,) = transposed(cotangent)
+    else:
+        # Channels take the place of observations, observations that of channels.
+        images = lax.optimization_barrier(x.transpose(3, 1, 2, 0))
+        filters = lax.optimization_barrier(cotangent.transpose(1, 2, 0, 3))
+        kernel_gradient = _conv2d(images, filters, strides, padding).transpose(1, 2, 0, 3)
+    return input_gradient, kernel_gradient
+
+
+_cpu_conv2d.defvjp(_cpu_conv2d_forward, _cpu_conv2d_backward)
+
+
+def _conv2d_by_patches(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> jax.Array:
+    """`_conv2d` as a matrix product with every position's 3 x 3 surroundings side by side."""
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows, columns = (
+        [slice(tap, size - KERNEL + tap + 1, stride) for tap in range(KERNEL)]
+        for size, stride in zip(x.shape[1:3], strides, strict=True)
+    )
+    patches = jnp.concatenate([x[:, r, c] for r, c in product(rows, columns)], axis=-1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _conv2d_of_tiles(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> jax.Array:
+    """`_conv2d` with a stride as wide as the kernel: the patches are tiles of the image."""
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    batch, height, width, channels = x.shape
+    rows, columns = height // KERNEL, width // KERNEL
+    x = x[:, : rows * KERNEL, : columns * KERNEL]
+    x = x.reshape(batch, rows, KERNEL, columns, KERNEL, channels).swapaxes(2, 3)
+    patches = x.reshape(batch, rows, columns, KERNEL * KERNEL * channels)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])

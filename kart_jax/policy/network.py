@@ -161,8 +161,8 @@ class ActorCritic(nn.Module):
         x = blocks(config.blocks[1], name="late")(x)
 
         actor = nn.relu(block(config.actor_channels, name="actor_1")(x))
-        actor = block(1, name="actor_2")(actor)
-        critic = nn.relu(block(1, name="critic_1")(x))
+        actor = block(config.head_channels, name="actor_2")(actor)
+        critic = nn.relu(block(config.head_channels, name="critic_1")(x))
         # A small gain starts the policy near uniform ("37 implementation details of PPO").
         logits = _linear(self.outputs, 0.01, "logits")(_flat(actor))
         value = _linear(1, 1.0, "value")(_flat(critic))
