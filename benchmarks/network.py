@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console().print(table)
+    Console(width=110).print(table)
     if options.json:
         device = jax.devices()[0].device_kind
         options.json.write_text(json.dumps({"device": device, "rows": rows}, indent=2) + "\n")

@@ -10,7 +10,7 @@ import pytest
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
 from kart_jax.policy.network import ActorCritic
 
-SMALL = NetworkConfig(channels=8, blocks=(2, 1), actor_channels=4, dtype="float32", remat=False)
+SMALL = NetworkConfig(channels=8, blocks=(2, 0), actor_channels=4, dtype="float32", remat=False)
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 5, 16, 22, 1), dtype=np.uint8)
 
 
