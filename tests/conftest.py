@@ -1,8 +1,16 @@
 """What all tests share."""
 
+import os
+
+import platformdirs
 import pytest
 
 from kart_jax.game.data import find_data
+
+# Set before anything imports JAX: most of the tests' time would be compiling.
+CACHE = platformdirs.user_cache_path("kart_jax") / "xla"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

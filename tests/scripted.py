@@ -78,7 +78,8 @@ def make_ppo(network: nn.Module | None = None, random_shift: int = 0, **options:
 
 
 def create_state(ppo: PPO, seed: int = 0) -> TrainState:
-    return ppo.create(jax.random.key(seed), jnp.zeros((1, STACK, *FRAME), jnp.uint8))
+    observation = np.zeros((1, STACK, *FRAME), np.uint8)
+    return jax.jit(ppo.create)(jax.random.key(seed), observation)
 
 
 def schedules(**values: float) -> Schedules:

@@ -206,7 +206,7 @@ class PPO:
         grads, metrics = self._mean((grads, metrics))
         updates, optimiser = self._optimiser.update(grads, state.optimiser, state.params)
         updates = jax.tree.map(lambda u: -schedules.learning_rate * u, updates)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
         stopped = state.stopped | ~finite
         if self.config.target_kl is not None:
