@@ -215,7 +215,17 @@ def read_learner(checkpoint: Path, template: Any) -> Any:
 def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
     empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
     handler = ocp.StandardCheckpointHandler()
-    return _restore(checkpoint, item, handler, ocp.args.StandardRestore(empty))
+    arrays = _restore(checkpoint, item, handler, ocp.args.StandardRestore(empty))
+    for (path, expected), array in zip(
+        jax.tree.leaves_with_path(empty), jax.tree.leaves(arrays), strict=True
+    ):
+        if np.shape(array) != expected.shape:  # orbax gives what is there, whatever was asked for
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise CheckpointError(
+                f"{checkpoint / item} does not fit this run: {name} is {np.shape(array)} there "
+                f"and {expected.shape} here"
+            )
+    return arrays
 
 
 def _restore(checkpoint: Path, item: str, handler: Any, args: Any) -> Any:

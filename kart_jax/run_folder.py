@@ -9,7 +9,10 @@ from pathlib import Path
 from kart_jax import config as configs
 from kart_jax.config import TrainConfig
 
-SHAPING = ("height", "width", "colour", "stack", "action_set", "step_seconds", "simulator")
+SHAPING = (
+    *("simulator", "height", "width", "colour", "depth", "hud", "stack"),
+    *("action_set", "step_seconds", "action_repeat"),
+)
 """Fields of the race that change the shape or the meaning of the parameters."""
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE = 9.0
 """Seconds from a request to stop until the process is ended as it is."""
 
@@ -52,7 +53,7 @@ class StopRequest:
         self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
         self._listener = threading.Thread(target=_listen, args=(heard,), daemon=True)
         self._listener.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -73,13 +74,21 @@ class StopRequest:
 def _listen(heard: socket.socket) -> None:
     """End the process by the second signal, or when the first was long enough ago."""
     with heard:
-        first = heard.recv(1)
-        if not first:
+        first = _next_request(heard)
+        if first is None:
             return
         heard.settimeout(GRACE)
         try:
-            if not heard.recv(1):
+            if _next_request(heard) is None:
                 return
         except TimeoutError:
             os.write(2, b"error: no clean end in time; the last whole checkpoint stands\n")
-        os._exit(128 + first[0])
+        os._exit(128 + first)
+
+
+def _next_request(heard: socket.socket) -> int | None:
+    """The next SIGINT or SIGTERM; None once nobody listens any more."""
+    while number := heard.recv(1):
+        if number[0] in STOPPING:  # Python tells of all signals that have a handler
+            return number[0]
+    return None

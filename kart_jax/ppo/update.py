@@ -198,12 +198,7 @@ class PPO:
         Once the loss or a gradient is not finite (`metrics["finite"]` is then 0), or the update
         has passed its target KL, the rest of the update is skipped: the state stays as it was.
         """
-        times, envs = self._minibatch(state, batch)
-        advantages = batch.advantages[times, envs]
-        if self.config.normalise_advantages:
-            advantages = normalise(advantages, self.axis_name)
-        grads, metrics = self._gradients(state, batch, schedules, times, envs, advantages)
-        grads, metrics = self._mean((grads, metrics))
+        grads, metrics = self.gradients(state, batch, schedules)
         updates, optimiser = self._optimiser.update(grads, state.optimiser, state.params)
         updates = jax.tree.map(lambda u: -schedules.learning_rate * u, updates)
         grad_norm = optax.tree.norm(grads)
@@ -217,6 +212,16 @@ class PPO:
         state = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), stepped, state)
         metrics |= {"grad_norm": grad_norm, "finite": finite, "skipped": stopped}
         return replace(state, minibatch=state.minibatch + 1, stopped=stopped), metrics
+
+    def gradients(
+        self, state: TrainState, batch: Batch, schedules: Schedules
+    ) -> tuple[Any, Metrics]:
+        """Gradient and metrics of the minibatch at hand, the mean over devices."""
+        times, envs = self._minibatch(state, batch)
+        advantages = batch.advantages[times, envs]
+        if self.config.normalise_advantages:
+            advantages = normalise(advantages, self.axis_name)
+        return self._mean(self._own_gradients(state, batch, schedules, times, envs, advantages))
 
     def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
         """Close an update: move the norm statistics towards those of its first minibatch.
@@ -278,7 +283,7 @@ class PPO:
         times = jax.lax.dynamic_slice_in_dim(batch.order[epoch], part * size, size, axis=1)
         return times.reshape(-1), jnp.repeat(jnp.arange(envs), size)
 
-    def _gradients(
+    def _own_gradients(
         self,
         state: TrainState,
         batch: Batch,
