@@ -1,0 +1,84 @@
+"""Evaluation from the command line, on the fake game and, where it is there, the real one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kart_jax.evaluate import main
+from kart_jax.game import RaceConfig
+from tests.tiny import RACE, write_tiny_policy
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_policy(tmp_path_factory.mktemp("policies") / "tiny"))
+
+
+def test_the_report_has_every_track_driver_and_episode(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.json"
+    command = f"{policy} --tracks bends,other --episodes 3 --baseline-episodes 1 --json {path}"
+    assert main(command.split()) == 0
+    report = json.loads(path.read_text())
+    assert list(report["tracks"]) == ["bends", "other"]
+    for track, figures in report["tracks"].items():
+        assert [e["seed"] for e in figures["episodes"]] == [0, 1, 2]
+        assert {e["track"] for e in figures["episodes"]} == {track}
+        mean = sum(e["progress_m"] for e in figures["episodes"]) / 3
+        assert figures["progress_mean"] == pytest.approx(mean)
+        drivers = {"ai 0", "ai 1", "ai 2", "straight", "random"}
+        assert set(figures["baselines"]) == drivers
+        assert all(f["count"] == 1 for f in figures["baselines"].values())
+        for name in ("finish_rate", "lap_time_mean", "lap_time_best"):
+            assert name in figures
+    printed = capsys.readouterr().out
+    assert "bends, difficulty 2, 0 opponents" in printed
+    assert "straight" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("nowhere", "nowhere does not exist"),
+        ("POLICY --json /no/such/folder/out.json", "is not a folder"),
+        ("POLICY --episodes 0", "episodes = 0 is not allowed"),
+        ("POLICY --seed -1", "seed = -1 is not allowed"),
+        ("POLICY --opponents 20", "opponents = 20 is not allowed"),
+        ("POLICY --difficulty 3", "difficulty = 3 is not allowed"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_starts(
+    arguments: str, message: str, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refusal:  # which the command line's parser raises itself
+        raise SystemExit(main(arguments.replace("POLICY", policy).split()))
+    assert refusal.value.code in (1, 2)
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.real_game
+def test_an_unknown_track_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    race = RaceConfig(height=RACE.height, width=RACE.width, stack=3, action_set="drive")
+    policy = write_tiny_policy(tmp_path / "tiny", race)
+    assert main([str(policy), "--tracks", "nowhere"]) == 1
+    assert "lighthouse" in capsys.readouterr().err
+
+
+@pytest.mark.real_game
+def test_real_races_with_opponents_end_and_are_told(tmp_path: Path) -> None:
+    race = RaceConfig(
+        height=RACE.height, width=RACE.width, stack=3, action_set="drive", time_limit=3.0
+    )
+    policy = write_tiny_policy(tmp_path / "tiny", race)
+    path = tmp_path / "out.json"
+    command = f"{policy} --episodes 2 --baseline-episodes 1 --opponents 1 --json {path}"
+    assert main(command.split()) == 0
+    figures = json.loads(path.read_text())["tracks"]["lighthouse"]
+    assert len(figures["outline"]) > 10
+    straight = figures["baselines"]["straight"]["episodes"][0]
+    start, end = straight["path"][0], straight["path"][-1]
+    assert 10 < ((start[0] - end[0]) ** 2 + (start[1] - end[1]) ** 2) ** 0.5 < 100
+    fast, slow = (figures["baselines"][f"ai {d}"]["progress_mean"] for d in (2, 0))
+    assert fast > slow > 10

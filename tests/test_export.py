@@ -1,0 +1,122 @@
+"""Exported policies: the same actions from the package, from a run and from JAX alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import kart_jax
+from kart_jax import export
+from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from kart_jax.config import TrainConfig
+from kart_jax.policy import policy as policies
+from kart_jax.policy.policy import Policy, PolicySpec
+from tests.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
+
+ALONE = """
+import sys
+{program}
+assert not any(name.split(".")[0] in ("kart_jax", "flax") for name in sys.modules)
+np.savez("answer.npz", actions=actions, values=values)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with two checkpoints, of which the first raced best."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig(race=RACE, network=NETWORK)
+    spec = PolicySpec(NETWORK, ACTIONS, config.observation_shape)
+    saver = Checkpoints(folder, keep=1)
+    for step, best in ((10, {"eval/finish_rate": 0.5}), (20, None)):
+        frames = np.zeros((1, *config.observation_shape), np.uint8)
+        variables = jax.tree.map(np.asarray, spec.module().init(jax.random.key(step), frames))
+        progress = {"policy": spec.to_dict(), "config": config.to_dict(), "step": step}
+        saver.save(Checkpoint(step, variables, {"unused": np.zeros(1)}, progress), best)
+    assert saver.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    folder = run.parent / "exported"
+    assert export.main([str(run), str(folder)]) == 0
+    return folder
+
+
+def some_frames(batch: int) -> np.ndarray:
+    shape = (batch, RACE.stack, RACE.height, RACE.width, RACE.channels)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def same(a: Policy, b: Policy) -> bool:
+    frames = some_frames(4)
+    return bool(np.array_equal(a.value(frames), b.value(frames)))
+
+
+def test_the_best_checkpoint_is_kept_and_preferred(run: Path) -> None:
+    best = kart_jax.load_policy(run / "checkpoints/10")
+    assert same(kart_jax.load_policy(run), best)
+    assert not same(kart_jax.load_policy(run / "checkpoints/20"), best)
+
+
+def test_an_export_acts_as_its_run(run: Path, exported: Path) -> None:
+    policy = kart_jax.load_policy(exported)
+    assert same(policy, kart_jax.load_policy(run))
+    assert policy.race == kart_jax.load_policy(run).race
+    assert policy.act(some_frames(1)[0]).shape == (2,)
+
+
+def test_the_readmes_program_runs_without_this_package(exported: Path) -> None:
+    program = (exported / "README.md").read_text().split("```")[1].removeprefix("python")
+    frames = some_frames(3)
+    np.save(exported / "frames.npy", frames)
+    program = program.replace("np.zeros((1, 3, 12, 16, 1), np.uint8)", "np.load('frames.npy')")
+    assert "frames.npy" in program
+    command = [sys.executable, "-c", ALONE.format(program=program)]
+    subprocess.run(command, cwd=exported, check=True, timeout=120)
+    policy = kart_jax.load_policy(exported)
+    with np.load(exported / "answer.npz") as answer:
+        np.testing.assert_array_equal(answer["actions"], policy.act(frames))
+        np.testing.assert_allclose(answer["values"], policy.value(frames), rtol=1e-5, atol=1e-6)
+
+
+def test_a_shipped_policy_is_loaded_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "SHIPPED", tmp_path)
+    written = write_tiny_policy(tmp_path / "lighthouse")
+    assert same(kart_jax.load_policy("lighthouse"), kart_jax.load_policy(written))
+    with pytest.raises(CheckpointError, match=r"nor is it a shipped policy's name \(lighthouse\)"):
+        kart_jax.load_policy("olivermath")
+
+
+def test_policies_in_the_package_are_whole() -> None:
+    for name in policies.shipped_policies():
+        policy = kart_jax.load_policy(name)
+        frames = np.zeros(policy.spec.observation_shape, np.uint8)
+        assert np.isfinite(policy.value(frames))
+
+
+@pytest.mark.parametrize("fault", ["no weights", "no field", "other shapes"])
+def test_a_damaged_export_is_refused(fault: str, tmp_path: Path) -> None:
+    folder = write_tiny_policy(tmp_path / "tiny")
+    card = json.loads((folder / "policy.json").read_text())
+    if fault == "no weights":
+        (folder / "weights.npz").unlink()
+    elif fault == "no field":
+        del card["policy"]["actions"]
+    else:
+        card["policy"]["network"]["channels"] = 3
+    (folder / "policy.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="tiny"):
+        kart_jax.load_policy(folder)
+
+
+def test_nothing_is_overwritten(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main(["anywhere", str(exported)]) == 1
+    assert "exists already" in capsys.readouterr().err
