@@ -1,32 +1,31 @@
 """`python -m kart_jax.play`: drive episodes with a policy, at random, or by the game's AI."""
 
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import gymnasium
 import numpy as np
 import tyro
 
 from kart_jax.checks import check
-from kart_jax.game import RaceConfig, make_env
+from kart_jax.driving import drive, make_act, open_policy, race_from_grid
+from kart_jax.game import make_env
 from kart_jax.game.catalogue import check_installed
-
-Driver = Callable[[Any], Any]
-"""Takes an observation and gives an action."""
+from kart_jax.trials import Driver, plain_episode
+from kart_jax.video import Image8, check_video, film, write_video
 
 
 @dataclass(frozen=True)
 class PlayConfig:
     """Which episodes to drive, and who drives."""
 
-    policy: Annotated[Path | None, tyro.conf.Positional] = None
-    """A run's folder or a checkpoint's; not needed by the other drivers."""
-    driver: Literal["policy", "random", "straight", "ai"] = "policy"
+    policy: Annotated[str | None, tyro.conf.Positional] = None
+    """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name. Other
+    drivers need none; given one, they drive on its track."""
+    driver: Driver = "policy"
     """`straight` holds the accelerator; `ai` is the game's own driver."""
     track: tuple[str, ...] | None = None
     """Tracks to drive on, one after another; by default those of the training."""
@@ -34,18 +33,24 @@ class PlayConfig:
     """Episodes to drive."""
     difficulty: int | None = None
     """0 to 2; by default that of the training."""
+    opponents: int = 0
+    """Karts driven by the game."""
     sample: bool = False
     """Sample the policy's actions instead of taking the most probable."""
     seed: int = 0
     """Seeds the episodes and the sampling."""
     json: Path | None = None
     """Write the episodes to this file."""
+    video: Path | None = None
+    """Film the episodes, one after another, to this .mp4 or .gif file."""
+    overlay: bool = False
+    """Draw the policy's own view, speed, action and value into the video."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
-        given = self.driver != "policy" or self.policy is not None
-        check(given, "policy", self.policy, "a run or a checkpoint, or choose another --driver")
+        check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check(self.video is not None or not self.overlay, "overlay", True, "used with --video")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,38 +71,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
-    """Drive the episodes; each is a dictionary of plain values.
+    """Drive the episodes; each is a dictionary of plain values. A video follows in the end.
 
     Raises:
         ValueError: a track or a value is not to be had.
         CheckpointError: there is no such policy.
     """
-    race, driver = _race_and_driver(config)
+    policy = open_policy(config.policy, config.driver)
+    changes = {"track": config.track, "difficulty": config.difficulty}
+    race = race_from_grid(policy, config.driver, changes, config.opponents)
     check_installed(race)
+    if config.video is not None:
+        check_video(config.video, race)
+    act = make_act(config.driver, race, policy, config.seed, config.sample)
     env = make_env(race)
+    driven = []
     try:
-        made = driver(env)
         for number in range(config.episodes):
-            track = race.track[number % len(race.track)]
-            episode = drive(env, made, config.seed + number, {"track": track})
+            options = {"track": race.track[number % len(race.track)]}
+            steps = list(drive(env, act, config.seed + number, options))
+            driven.append(steps if config.video else [])
+            episode = plain_episode(steps[-1].info["episode"])
             yield {**episode, "driver": config.driver, "seed": config.seed + number}
     finally:
         env.close()
+    if config.video is not None:
 
+        def views() -> Iterable[Image8]:
+            for steps in driven:
+                own = policy if config.overlay and config.driver == "policy" else None
+                values = None if own is None else [float(own.value(s.frames)) for s in steps]
+                yield from film(race, steps, values, config.overlay)
 
-def drive(
-    env: gymnasium.Env[Any, Any], driver: Driver, seed: int, options: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Drive one episode to its end; what the environment says of it."""
-    observation, _ = env.reset(seed=seed, options=options)
-    while True:
-        observation, _, terminated, truncated, info = env.step(driver(observation))
-        if terminated or truncated:
-            episode: dict[str, Any] = info["episode"]
-            return {
-                name: None if isinstance(value, float) and math.isnan(value) else value
-                for name, value in episode.items()
-            }
+        write_video(config.video, views(), 1 / race.action_seconds)
 
 
 def describe(episode: dict[str, Any]) -> str:
@@ -121,47 +127,6 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> str:
     if finished:
         line += f" in {np.mean([e['finish_time'] for e in finished]):.1f} s of game time"
     return line
-
-
-def _race_and_driver(
-    config: PlayConfig,
-) -> tuple[RaceConfig, Callable[[gymnasium.Env[Any, Any]], Driver]]:
-    """The race to drive, and what makes a driver for its environment."""
-    changes: dict[str, Any] = {"track": config.track, "difficulty": config.difficulty}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    race = RaceConfig(action_set="drive")
-    if config.policy is None:
-        if config.driver == "ai":
-            changes["driver"] = "ai"
-        make = _random if config.driver == "random" else _straight
-        return replace(race, **changes), lambda env: make(env, config.seed)
-
-    import jax
-
-    from kart_jax.policy.policy import load_policy
-
-    policy = load_policy(config.policy)
-    race = RaceConfig(**policy.race)
-    # The episodes count from the grid, whatever helped to train.
-    race = replace(race, **{"random_start": 0.0, "track_weights": (), **changes})
-    if config.driver != "policy":
-        raise ValueError(f"a policy was given, so --driver {config.driver} has no use for it")
-    if not config.sample:
-        return race, lambda _: policy.act
-    keys = iter(range(sys.maxsize))
-    first = jax.random.key(config.seed)
-    return race, lambda _: lambda frames: policy.act(frames, jax.random.fold_in(first, next(keys)))
-
-
-def _random(env: gymnasium.Env[Any, Any], seed: int) -> Driver:
-    env.action_space.seed(seed)
-    return lambda _: env.action_space.sample()
-
-
-def _straight(_: gymnasium.Env[Any, Any], __: int) -> Driver:
-    """Full throttle, wheel straight, in the `drive` actions."""
-    action = np.array([1, 1])
-    return lambda _: action
 
 
 if __name__ == "__main__":

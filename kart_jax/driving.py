@@ -1,0 +1,116 @@
+"""Driving episodes in this process, step by step, with a policy or without."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.checks import check
+from kart_jax.config import PRESETS
+from kart_jax.game import RaceConfig
+from kart_jax.game.actions import ACTION_SETS, Controls
+from kart_jax.game.env import KartEnv
+from kart_jax.game.race import KartState
+from kart_jax.trials import STRAIGHT, Driver
+
+if TYPE_CHECKING:
+    from kart_jax.policy.policy import Policy
+
+Act = Callable[[NDArray[np.uint8]], Any]
+"""Takes a frame stack `[T, H, W, C]` and gives an action."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action: what was seen before it, and what it led to."""
+
+    frames: NDArray[np.uint8]
+    """`[T, H, W, C]`, seen before the action."""
+    action: Any
+    controls: Controls
+    """What the action means to the kart; of the game's own driver, what it did."""
+    reward: float
+    info: dict[str, Any]
+    """The environment's, with `episode` at the end."""
+    before: KartState | None
+    """The kart when the action was chosen; the fake game has none."""
+
+
+def open_policy(source: str | None, driver: Driver) -> "Policy | None":
+    """The policy of a name or path, which only the driver `policy` must have."""
+    check(driver != "policy" or source is not None, "policy", source, "given, or --driver chosen")
+    if source is None:
+        return None
+    from kart_jax.policy.policy import load_policy
+
+    return load_policy(source)
+
+
+def race_from_grid(
+    policy: "Policy | None", driver: Driver, changes: dict[str, Any], opponents: int = 0
+) -> RaceConfig:
+    """What the policy was trained on, or the preset `cpu` sees, but begun on the grid.
+
+    `changes` that are None are none.
+    """
+    race = RaceConfig(**policy.race) if policy is not None else PRESETS["cpu"].race
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(
+        race,
+        **{
+            "random_start": 0.0,
+            "track_weights": (),
+            "karts": opponents + 1,
+            "start_position": 1 if opponents == 0 else 0,
+            "driver": "ai" if driver == "ai" else "agent",
+            **given,
+        },
+    )
+
+
+def make_act(
+    driver: Driver, race: RaceConfig, policy: "Policy | None", seed: int, sample: bool = False
+) -> Act:
+    """How a driver chooses; of the policy, the most probable action unless `sample`."""
+    space = ACTION_SETS[race.action_set]().space
+    if driver == "random":
+        space.seed(seed)
+        return lambda _: space.sample()
+    if driver != "policy":  # the game's own driver ignores it
+        action = np.array(STRAIGHT[race.action_set], space.dtype)
+        return lambda _: action
+    assert policy is not None
+    if not sample:
+        return policy.act
+    import jax
+
+    numbers = iter(range(sys.maxsize))
+    first = jax.random.key(seed)
+    return lambda frames: policy.act(frames, jax.random.fold_in(first, next(numbers)))
+
+
+def drive(
+    env: gymnasium.Env[Any, Any], act: Act, seed: int, options: dict[str, Any] | None = None
+) -> Iterator[Step]:
+    """Drive one episode to its end."""
+    actions = ACTION_SETS[env.unwrapped.config.action_set]()  # type: ignore[attr-defined]
+    frames, _ = env.reset(seed=seed, options=options)
+    ended = False
+    while not ended:
+        before = env.unwrapped.kart if isinstance(env.unwrapped, KartEnv) else None
+        action = act(frames)
+        after, reward, terminated, truncated, info = env.step(action)
+        controls = info.get("controls")
+        yield Step(
+            frames=frames,
+            action=action,
+            controls=Controls(**controls) if controls else actions.controls(action),
+            reward=float(reward),
+            info=info,
+            before=before,
+        )
+        frames, ended = after, terminated or truncated

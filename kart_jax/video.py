@@ -1,0 +1,124 @@
+"""Videos of driven episodes at a viewing size, with speed, action and value drawn in."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from kart_jax.checks import check
+from kart_jax.driving import Step
+from kart_jax.game import RaceConfig
+from kart_jax.game.actions import Controls
+from kart_jax.game.replay import replay
+
+Image8 = NDArray[np.uint8]
+
+HEIGHT, WIDTH = 400, 640
+"""Size of a video; encoders want multiples of 16."""
+LOW, HIGH, FRAME = (40, 44, 52), (255, 200, 60), (255, 255, 255)
+
+
+def check_video(path: Path, race: RaceConfig) -> None:
+    """Refuse what cannot be filmed or written, before anything is driven.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    check(path.suffix in (".mp4", ".gif"), "video", str(path), "a file name in .mp4 or .gif")
+    check(path.absolute().parent.is_dir(), "video", str(path), "in a folder that exists")
+    check(race.simulator != "fake", "video", str(path), "left out: the fake game has no views")
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            'a video needs imageio and imageio-ffmpeg: pip install "kart_jax[viz]"'
+        ) from None
+
+
+def write_video(path: Path, frames: Iterable[Image8], fps: float) -> None:
+    """Encode frames uint8 `[H, W, 3]`, by the file's suffix."""
+    import imageio.v2 as imageio
+
+    # GIF counts in milliseconds for a frame.
+    options: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps}
+    writer: Any
+    with warnings.catch_warnings(), imageio.get_writer(path, **options) as writer:
+        # JAX fears for a forked Python; what imageio forks becomes ffmpeg at once.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        for frame in frames:
+            writer.append_data(frame)
+
+
+def film(
+    race: RaceConfig,
+    steps: Sequence[Step],
+    values: Sequence[float] | None = None,
+    overlay: bool = False,
+) -> Iterator[Image8]:
+    """Views of a driven episode, uint8 `[HEIGHT, WIDTH, 3]`, by racing it again elsewhere.
+
+    Args:
+        race: what was raced.
+        steps: all steps of the episode.
+        values: what the policy expected before each, to be drawn in.
+        overlay: whether to draw the policy's own view, speed, action and value over it.
+    """
+    actions = [step.action for step in steps]
+    views = replay(race, steps[0].info, actions, height=HEIGHT, width=WIDTH)
+    for number, view in enumerate(views):
+        if not overlay:
+            yield view
+        elif number < len(steps):  # the last view is followed by no action
+            yield annotate(view, steps[number], None if values is None else values[number])
+
+
+def annotate(view: Image8, step: Step, value: float | None) -> Image8:
+    """Draw over a view what the driver saw and did."""
+    image = Image.fromarray(view)
+    draw = ImageDraw.Draw(image)
+    _draw_frame(image, step.frames[-1])
+    lines = [] if step.before is None else [f"{step.before.speed * 3.6:3.0f} km/h"]
+    lines += [] if value is None else [f"value {value:.2f}"]
+    font = ImageFont.load_default(18)
+    for row, line in enumerate(lines):
+        draw.text((12, 8 + 24 * row), line, fill=FRAME, font=font, stroke_width=2, stroke_fill=LOW)
+    _draw_controls(draw, step.controls)
+    return np.asarray(image)
+
+
+def _draw_frame(image: Image.Image, frame: Image8) -> None:
+    """The driver's own view, in the upper right corner."""
+    colours = frame[..., :3] if frame.shape[-1] >= 3 else np.repeat(frame[..., :1], 3, axis=-1)
+    width = image.width // 4
+    height = width * frame.shape[0] // frame.shape[1]
+    small = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
+    image.paste(small, (image.width - width - 8, 8))
+
+
+def _draw_controls(draw: ImageDraw.ImageDraw, controls: Controls) -> None:
+    """A bar for the wheel, a lamp for everything else."""
+    left, top, width = 12, HEIGHT - 44, 120
+    middle = left + width // 2
+    draw.rectangle((left, top, left + width, top + 10), fill=LOW, outline=FRAME)
+    end = middle + round(controls.steer * width / 2)
+    draw.rectangle((min(middle, end), top, max(middle, end), top + 10), fill=HIGH)
+    lamps = {
+        "gas": controls.acceleration > 0,
+        "brake": controls.brake,
+        "drift": controls.drift,
+        "nitro": controls.nitro,
+        "fire": controls.fire,
+    }
+    for place, (name, lit) in enumerate(lamps.items()):
+        draw.text(
+            (left + 52 * place, top + 16),
+            name,
+            fill=HIGH if lit else (150, 150, 150),
+            font=ImageFont.load_default(14),
+            stroke_width=2,
+            stroke_fill=LOW,
+        )
