@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = PRESETS[options.preset]
     if options.num_envs is not None:
         try:
-            workers = replace(config.workers, num_envs=options.num_envs, groups=1)
+            workers = replace(config.workers, num_envs=options.num_envs)
         except ValueError as error:
             parser.error(str(error))
         config = replace(config, workers=workers)

@@ -58,13 +58,13 @@ class Devices:
         Raises:
             ValueError: names the numbers and what to change them to.
         """
-        num_envs, groups = config.workers.num_envs, config.workers.groups
+        num_envs, groups = config.workers.num_envs, config.workers.group_count(self.count)
         parts = self.count * groups
         if num_envs % parts:
             fitting = -(-num_envs // parts) * parts
             raise ValueError(
                 f"num_envs = {num_envs} cannot be split over {self.count} devices x {groups} "
-                f"groups of workers: use a multiple of {parts}, such as --num-envs {fitting}"
+                f"group(s) of workers: use a multiple of {parts}, such as --num-envs {fitting}"
                 + (", or --groups 1" if groups > 1 and num_envs % self.count == 0 else "")
             )
         samples, accumulate = config.minibatch_samples // self.count, config.ppo.accumulate

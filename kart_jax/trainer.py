@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Trainer:
         self.stopwatch = Stopwatch()
         self._reached = False
         self._devices = devices
+        groups = config.workers.group_count(devices.count)
+        self._workers = replace(config.workers, groups=groups)
         self._stop = StopRequest()
         self._window = EpisodeWindow()
         self._exact = config.race.simulator == "fake" and not config.ppo.overlap
@@ -79,7 +81,7 @@ class Trainer:
         seed = config.run.seed
         if source and config.run.resume:  # not the same races again
             seed = derive_seed(seed, source.progress["step"])
-        with self._stop, KartVectorEnv(config.race, config.workers, seed) as envs:
+        with self._stop, KartVectorEnv(config.race, self._workers, seed) as envs:
             try:
                 with self.stopwatch("compile and load"):
                     self._build(envs)
@@ -110,8 +112,7 @@ class Trainer:
         )
         self._envs = envs
         self._learner = Learner(PPO(agent, config.ppo, AXIS), self._devices, config.run.seed)
-        workers = config.workers
-        rollouts = self._learner.create_rollouts(workers.num_envs, workers.groups)
+        rollouts = self._learner.create_rollouts(envs.num_envs, len(envs.groups))
         self._collector = Collector(envs, self._learner, rollouts, self.stopwatch, self._stop)
 
     def _run(self) -> None:

@@ -237,8 +237,7 @@ def _run_once(
 ) -> Iterator[tuple[int, TrialResult]]:
     """Drive the trials; those whose workers are lost give nothing."""
     count = min(workers, len(trials))
-    groups = 2 if count % 2 == 0 else 1
-    config = WorkerConfig(num_envs=count, groups=groups, max_losses=ATTEMPTS)
+    config = WorkerConfig(num_envs=count, max_losses=ATTEMPTS)
     with tempfile.TemporaryDirectory() as folder:
         tickets = Path(folder) / "tickets"
         tickets.touch()

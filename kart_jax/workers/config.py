@@ -12,8 +12,9 @@ class WorkerConfig:
 
     num_envs: int = 8
     """Races at once, each in a process of its own (about 540 MB each)."""
-    groups: int = 2
-    """2: while one half simulates, the other's actions are computed; 1: all together."""
+    groups: int | None = None
+    """2: while one half simulates, the other's actions are computed; 1: all together. By
+    default 2 where the devices can share that many evenly."""
     workers: Literal["process", "serial"] = "process"
     """`process`: spawned and supervised; `serial`: in this process, for debugging (the
     real game allows one race a process, so `serial` there needs num_envs = 1)."""
@@ -28,9 +29,9 @@ class WorkerConfig:
     def __post_init__(self) -> None:
         """Refuse impossible counts."""
         check(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
-        check_choice("groups", self.groups, [1, 2])
+        check_choice("groups", self.groups, [None, 1, 2])
         check(
-            self.num_envs % self.groups == 0,
+            self.num_envs % (self.groups or 1) == 0,
             "groups",
             self.groups,
             f"a divisor of num_envs = {self.num_envs}",
@@ -39,3 +40,7 @@ class WorkerConfig:
         for name in ("step_timeout", "start_timeout"):
             check(getattr(self, name) >= 0.01, name, getattr(self, name), "at least 0.01 s")
         check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
+
+    def group_count(self, devices: int = 1) -> int:
+        """The number of groups, with every group shared evenly by so many devices if it can be."""
+        return self.groups or (2 if self.num_envs % (2 * devices) == 0 else 1)

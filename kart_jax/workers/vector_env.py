@@ -62,8 +62,9 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         env.close()
         frame_shape = space.shape[1:]
-        size = self.num_envs // workers.groups
-        self.groups = [range(g * size, (g + 1) * size) for g in range(workers.groups)]
+        groups = workers.group_count()
+        size = self.num_envs // groups
+        self.groups = [range(g * size, (g + 1) * size) for g in range(groups)]
         self._waiting: set[int] = set()
         self._last_frames: list[NDArray[np.uint8]] = []
         self._stack: FrameStack | None = None

@@ -11,8 +11,8 @@ from kart_jax.workers.config import WorkerConfig
     ("wrong", "message"),
     [
         ({"num_envs": 0}, "num_envs = 0 .* at least 1"),
-        ({"num_envs": 3}, "groups = 2 .* divisor of num_envs = 3"),
-        ({"groups": 3, "num_envs": 9}, "groups = 3 .* one of 1, 2"),
+        ({"num_envs": 3, "groups": 2}, "groups = 2 .* divisor of num_envs = 3"),
+        ({"groups": 3, "num_envs": 9}, "groups = 3 .* one of None, 1, 2"),
         ({"workers": "thread"}, "workers = 'thread' .* one of process, serial"),
         ({"step_timeout": 0.0}, "step_timeout = 0.0 .* at least 0.01 s"),
         ({"start_timeout": -1.0}, "start_timeout = -1.0 .* at least 0.01 s"),
