@@ -18,6 +18,7 @@ from rich.table import Table
 from kart_jax.checks import check, check_choice
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
+from kart_jax.plot import check_plots, plot_report
 from kart_jax.statistics import summarise
 from kart_jax.trials import SELECTION_SEEDS, Driver, Trial, TrialResult, make_trial, run_trials
 
@@ -45,6 +46,8 @@ class EvaluateConfig:
     """Races at once."""
     json: Path | None = None
     """Write figures, episodes and driven paths to this file."""
+    plot: Path | None = None
+    """Plot the driven lines, and the drivers side by side, to this folder."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
@@ -64,11 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
         if config.json is not None and not config.json.absolute().parent.is_dir():
             raise ValueError(f"{config.json.parent} is not a folder: --json cannot be written")
+        if config.plot is not None:
+            check_plots()
+            config.plot.mkdir(parents=True, exist_ok=True)
         report = evaluate(config, _show_progress)
         for track, figures in report["tracks"].items():
             Console().print(_table(track, figures, report["settings"]))
         if config.json is not None:
             config.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        if config.plot is not None:
+            plot_report(report, config.plot, "evaluation")
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,124 @@
+"""`python -m kart_jax.runs`: list runs with their best figures."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from kart_jax.checkpoints import read_best
+from kart_jax.config import TrainConfig, load
+
+
+@dataclass(frozen=True)
+class RunsConfig:
+    """Where to look."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """The folder that holds the runs' folders."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder tells."""
+
+    folder: Path
+    config: TrainConfig
+    metrics: list[dict[str, Any]]
+    """One dictionary for each line of `metrics.jsonl`, in the order of steps."""
+
+    @property
+    def step(self) -> int:
+        """Policy steps taken."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    def best(self, name: str) -> float | None:
+        """The highest value of a metric, None where it was never logged."""
+        values = [line[name] for line in self.metrics if line.get(name) is not None]
+        return max(values, default=None)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's configuration and metrics.
+
+    Raises:
+        ValueError: it is no run's folder, or one of another version.
+    """
+    config = load(folder / "config.json")
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    metrics = []
+    for line in text.splitlines():
+        try:
+            metrics.append(json.loads(line))
+        except json.JSONDecodeError:  # the line that is being written
+            continue
+    return Run(folder, config, metrics)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table of the runs, the newest last."""
+    config = tyro.cli(RunsConfig, args=arguments, prog="python -m kart_jax.runs")
+    folders = [path.parent for path in config.folder.glob("*/config.json")]
+    if not folders:
+        print(f"error: {config.folder} holds no runs", file=sys.stderr)
+        return 1
+    table = Table()
+    for name in (
+        "run",
+        "last written",
+        "track",
+        "steps",
+        "progress",
+        "finished",
+        "best evaluation",
+    ):
+        table.add_column(name, justify="right" if name in ("steps", "progress") else "left")
+    for folder in sorted(folders, key=_last_written):
+        try:
+            table.add_row(*_row(read_run(folder)))
+        except ValueError as error:
+            table.add_row(folder.name, f"[red]{error}")
+    Console().print(table)
+    return 0
+
+
+def _last_written(folder: Path) -> float:
+    files = [folder / "metrics.jsonl", folder / "config.json"]
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
+def _row(run: Run) -> list[str]:
+    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_written(run.folder)))
+    progress, finished = run.best("episode/progress_m"), run.best("episode/finish_rate")
+    return [
+        run.folder.name,
+        written,
+        " ".join(run.config.race.track),
+        f"{run.step:,}",
+        "-" if progress is None else f"{progress:.0f} m",
+        "-" if finished is None else f"{finished:.0%}",
+        _evaluation(read_best(run.folder / "checkpoints")),
+    ]
+
+
+def _evaluation(best: dict[str, Any] | None) -> str:
+    if best is None:
+        return "-"
+    metrics = best["metrics"]
+    text = f"{metrics['eval/finish_rate']:.0%} finished, {metrics['eval/progress_m']:.0f} m"
+    if "eval/finish_time" in metrics:
+        text += f", {metrics['eval/finish_time']:.1f} s"
+    return f"{text} at {best['step']:,}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
