@@ -1,5 +1,8 @@
 """The reference network in PyTorch, after the facts in docs/network.md, to compare with."""
 
+import math
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -7,15 +10,19 @@ from kart_jax.policy.config import MIDDLE_PADDING, STEM_PADDING, NetworkConfig, 
 
 
 class ConvBlock(nn.Module):
-    """Convolution with bias, ReLU, batch norm."""
+    """Convolution with bias, ReLU, norm."""
 
     def __init__(
-        self, inputs: int, features: int, stride: tuple[int, ...] = (1,), padding: int = 1
+        self,
+        norm: str,
+        inputs: int,
+        features: int,
+        stride: tuple[int, int, int] = (1, 1, 1),
+        padding: int = 1,
     ):
         super().__init__()
-        stride = stride if len(stride) == 3 else stride * 3
         self.conv = nn.Conv3d(inputs, features, 3, stride, padding)
-        self.norm = _norm(features)
+        self.norm = _norm(norm, features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map `[B, C, T, H, W]`."""
@@ -25,12 +32,12 @@ class ConvBlock(nn.Module):
 class ResBlock(nn.Module):
     """Convolution, ReLU, norm, convolution, ReLU, sum with the input, norm."""
 
-    def __init__(self, features: int):
+    def __init__(self, norm: str, features: int):
         super().__init__()
         self.conv_1 = nn.Conv3d(features, features, 3, 1, 1, bias=False)
-        self.norm_1 = _norm(features)
+        self.norm_1 = _norm(norm, features)
         self.conv_2 = nn.Conv3d(features, features, 3, 1, 1, bias=False)
-        self.norm_2 = _norm(features)
+        self.norm_2 = _norm(norm, features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map `[B, C, T, H, W]` to the same shape."""
@@ -39,24 +46,25 @@ class ResBlock(nn.Module):
 
 
 class TorchActorCritic(nn.Module):
-    """The network of `config`, with batch norm, in float32."""
+    """The network of `config` in float32."""
 
     def __init__(self, config: NetworkConfig, outputs: int, observation: tuple[int, int, int, int]):
         super().__init__()
         frames, height, width, inputs = observation
         t, h, w = output_shapes(config, frames, height, width)[1]
-        c = config.channels
+        c, head = config.channels, config.head_channels
+        block, res_block = partial(ConvBlock, config.norm), partial(ResBlock, config.norm)
         self.body = nn.Sequential(
-            ConvBlock(inputs, c, config.stem_stride, STEM_PADDING),
-            *(ResBlock(c) for _ in range(config.blocks[0])),
-            ConvBlock(c, c, config.middle_stride, MIDDLE_PADDING),
-            *(ResBlock(c) for _ in range(config.blocks[1])),
+            block(inputs, c, config.stem_stride, STEM_PADDING),
+            *(res_block(c) for _ in range(config.blocks[0])),
+            block(c, c, config.middle_stride, MIDDLE_PADDING),
+            *(res_block(c) for _ in range(config.blocks[1])),
         )
-        self.actor_1 = ConvBlock(c, config.actor_channels)
-        self.actor_2 = ConvBlock(config.actor_channels, 1)
-        self.logits = nn.Linear(t * h * w, outputs)
-        self.critic_1 = ConvBlock(c, 1)
-        self.value = nn.Linear(t * h * w, 1)
+        self.actor_1 = block(c, config.actor_channels)
+        self.actor_2 = block(config.actor_channels, head)
+        self.logits = nn.Linear(t * h * w * head, outputs)
+        self.critic_1 = block(c, head)
+        self.value = nn.Linear(t * h * w * head, 1)
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map uint8 `[B, T, H, W, C]` to logits `[B, outputs]` and value `[B]`."""
@@ -65,5 +73,9 @@ class TorchActorCritic(nn.Module):
         return logits, self.value(self.critic_1(x).relu().flatten(1))[:, 0]
 
 
-def _norm(features: int) -> nn.BatchNorm3d:
+def _norm(kind: str, features: int) -> nn.Module:
+    if kind == "none":
+        return nn.Identity()
+    if kind == "group":
+        return nn.GroupNorm(math.gcd(8, features), features)
     return nn.BatchNorm3d(features, eps=1e-5, momentum=0.1)

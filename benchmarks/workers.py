@@ -1,6 +1,6 @@
 """How much of the game's own speed is left when many races run at once.
 
-    python benchmarks/workers.py small large buffering fake
+    python -m benchmarks.workers small large buffering fake
 
 Each part compares, in turns within one run, so that a machine that slows down slows
 all alike: the bare game, `KartVectorEnv`, Gymnasium's `AsyncVectorEnv` with shared
@@ -9,8 +9,6 @@ memory and Stable-Baselines3's `SubprocVecEnv` (needs the extra `peers`).
 
 import argparse
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-from report import report
-from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from benchmarks.bare_game import BareGame
+from benchmarks.report import report
 from kart_jax.game import RaceConfig, make_env
-from kart_jax.game.data import ensure_data
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
 
@@ -31,73 +28,9 @@ ENDLESS = {"time_limit": 1e6, "stuck_seconds": 1e6, "wrong_way_seconds": 1e6}
 SMALL = RaceConfig(stack=4, action_set="drive", **ENDLESS)
 LARGE = RaceConfig(height=400, width=600, colour="rgb", stack=5, action_set="drive", **ENDLESS)
 FAKE = RaceConfig(simulator="fake", stack=4, action_set="drive", **ENDLESS)
-BARE = """
-import os, sys
-os.environ["SUPERTUXKART_DATADIR"] = sys.argv[1]
-from kart_jax.game.rendering import prepare_environment
-prepare_environment()
-import pystk2
-graphics = pystk2.GraphicsConfig.ld()
-graphics.screen_height, graphics.screen_width = int(sys.argv[2]), int(sys.argv[3])
-graphics.display = False
-pystk2.set_log_level(int(pystk2.LogLevel.fatal))
-pystk2.init(graphics)
-config = pystk2.RaceConfig()
-config.track, config.step_size, config.difficulty = "lighthouse", 0.1, 2
-config.overlay = False
-race = pystk2.Race(config)
-race.start()
-for _ in range(60):  # the countdown
-    race.step(pystk2.Action())
-print("ready", flush=True)
-for steers in sys.stdin:
-    for steer in map(int, steers.split()):
-        race.step(pystk2.Action(acceleration=1.0, steer=steer - 1.0))
-        race.render_data[0].image
-    print("done", flush=True)
-os._exit(0)
-"""
 
 Runner = Callable[[np.ndarray], None]
 """Takes the steps `[K, N, 2]` of N environments."""
-
-
-class BareGame:
-    """One process per race that only steps and draws."""
-
-    def __init__(self, race: RaceConfig, count: int) -> None:
-        """Start them, and wait until they are ready."""
-        arguments = [str(ensure_data()), str(race.height), str(race.width)]
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", BARE, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            for _ in range(count)
-        ]
-        self._wait("ready")
-
-    def _wait(self, word: str) -> None:
-        for process in self.processes:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.strip() == word:
-                    break
-
-    def step(self, actions: np.ndarray) -> None:
-        """Each takes its column of `actions`."""
-        for index, process in enumerate(self.processes):
-            assert process.stdin is not None
-            print(*actions[:, index, 1], file=process.stdin, flush=True)
-        self._wait("done")
-
-    def close(self) -> None:
-        """End them."""
-        for process in self.processes:
-            process.communicate()
 
 
 def step_each(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> None:
@@ -108,6 +41,8 @@ def step_each(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> None:
 
 def make_systems(race: RaceConfig, count: int, start: str, stack: ExitStack) -> dict[str, Any]:
     """The vector environments to compare, with `reset` and `step`."""
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
     make = partial(make_env, race)
     ours = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=1), seed=0)
     systems: dict[str, Any] = {"kart_jax": ours}
