@@ -110,7 +110,8 @@ def plot_curves(runs: Sequence[Run], path: Path) -> Path:
                 _draw_group(axes, title, group, name, x_of)
             axes.set(xlabel=x_label, ylabel=label)
             axes.grid(alpha=0.3)
-    grid[0, 0].legend()
+    if grid[0, 0].lines:
+        grid[0, 0].legend()
     figure.savefig(path, dpi=120)
     return path
 

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             table.add_row(*_row(read_run(folder)))
         except ValueError as error:
-            table.add_row(folder.name, f"[red]{error}")
+            print(f"warning: {folder} is left out: {error}", file=sys.stderr)
     Console().print(table)
     return 0
 
