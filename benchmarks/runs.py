@@ -34,4 +34,5 @@ def train_ours(arguments: Sequence[str], **environment: str) -> list[Line]:
         )
         if process.returncode:
             raise RuntimeError(f"kart_jax.train failed: {process.stderr.strip()}")
-        return [json.loads(line) for line in (run_dir / "metrics.jsonl").open(encoding="utf-8")]
+        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]

@@ -75,7 +75,7 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
         times["game alone"].append(run_bare(config, seconds))
         times["kart_jax"].append(step_times(train_ours(ours)))
         times["sb3"].append(step_times(sb3_ppo.train(config, minutes)))
-    totals = {name: [t["total"] for t in rounds] for name, rounds in times.items()}
+    totals = {name: [t["total"] for t in runs] for name, runs in times.items()}
     rows = [
         {
             "system": name,
@@ -112,11 +112,11 @@ def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def _parts(system: str, rounds: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+def _parts(system: str, runs: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
     """A row for each part of a system's step, the longest first."""
-    total = statistics.median(times["total"] for times in rounds)
-    names = {name for times in rounds for name in times}
-    middle = {name: statistics.median(t.get(name, 0.0) for t in rounds) for name in names}
+    total = statistics.median(times["total"] for times in runs)
+    names = {name for times in runs for name in times}
+    middle = {name: statistics.median(t.get(name, 0.0) for t in runs) for name in names}
     return [
         {"system": system, "part": name, "ms/step": ms, "share": ms / total}
         for name, ms in sorted(middle.items(), key=lambda item: item[1], reverse=True)
@@ -136,7 +136,7 @@ def compare_devices(
             flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count="
             lines = train_ours(arguments, XLA_FLAGS=f"{flags}{count}", JAX_PLATFORMS="cpu")
             times[count].append(step_times(lines))
-    learn = {count: [steps * t["learn"] for t in rounds] for count, rounds in times.items()}
+    learn = {count: [steps * t["learn"] for t in runs] for count, runs in times.items()}
     rows = [
         {
             "devices": count,
