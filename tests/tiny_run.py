@@ -39,7 +39,7 @@ def start(args: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> str:
     """Wait for the process; its output. It has left no other process behind."""
     group = process.pid
     try:
@@ -60,7 +60,7 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def wait_for_updates(process: subprocess.Popen[str], run_dir: Path, updates: int) -> None:
     """Wait until so many updates have been logged by this or earlier processes of the run."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(metrics(run_dir)) < updates:
         assert process.poll() is None, f"ended too soon:\n{process.communicate()[0]}"
         assert time.monotonic() < deadline, "no progress"
