@@ -164,8 +164,6 @@ def test_another_number_of_environments_may_go_on(undisturbed, tmp_path, capsys)
     assert run(capsys, "--resume", "--run-dir", str(run_dir), *more) == (0, "")
     expected = [UPDATES * STEPS_PER_UPDATE + 8 * n for n in (1, 2)]
     assert [line["step"] for line in metrics(run_dir)][-2:] == expected
-        UPDATES * STEPS_PER_UPDATE + 8 * n for n in (1, 2)
-    ]
 
 
 def test_init_from_takes_the_policy_and_nothing_else(undisturbed, tmp_path, capsys):
