@@ -4,6 +4,9 @@ import atexit
 import ctypes
 import math
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -64,7 +67,8 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
         graphics.screen_width, graphics.screen_height = width, height
         graphics.display = window
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
-        pystk2.init(graphics)
+        with _printing_to_stderr():
+            pystk2.init(graphics)
         _engine, _graphics = pystk2, wanted
     elif _graphics != wanted:
         raise RaceInUseError(
@@ -72,6 +76,20 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
             f"{wanted}: use another process for another size"
         )
     return _engine
+
+
+@contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Keep what the game prints out of a command's output, which may be read by a program."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(output, 1)
+        os.close(output)
 
 
 class Race:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 from kart_jax.game import egl_probe
 from kart_jax.game.errors import GraphicsError
@@ -19,6 +20,8 @@ def prepare_environment() -> None:
     """
     os.environ.setdefault("MESA_EXTENSION_OVERRIDE", _ANISOTROPY)
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    # Nothing is kept there, but a window system's library complains where it is not set.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 
 def check_graphics(window: bool) -> None:
