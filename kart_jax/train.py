@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kart_jax.config import TrainConfig, parse
+from kart_jax.game import make_env
+from kart_jax.workers.worker import MakeEnv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(config: TrainConfig) -> int:
-    """Train as configured and show what came of it."""
+def run(config: TrainConfig, make: MakeEnv = make_env) -> int:
+    """Train as configured, on environments that `make` makes, and show what came of it."""
     from kart_jax.game.catalogue import check_installed
     from kart_jax.parallel import Devices, enable_compilation_cache
     from kart_jax.run_folder import open_run
@@ -36,7 +38,7 @@ def run(config: TrainConfig) -> int:
     devices.check_divides(config)
     find_source(config, config.run.run_dir)
     with open_run(config) as run_dir:
-        finished = Trainer(config, run_dir, devices).train()
+        finished = Trainer(config, run_dir, devices, make).train()
     if not config.run.quiet:
         _show(run_dir, finished)
     return 0

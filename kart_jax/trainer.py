@@ -14,6 +14,7 @@ from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.config import TrainConfig
 from kart_jax.console import Console
 from kart_jax.evaluator import Evaluator
+from kart_jax.game import make_env
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
@@ -28,6 +29,7 @@ from kart_jax.stopping import Interrupted, StopRequest
 from kart_jax.workers.errors import WorkersLostError
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.worker import MakeEnv
 
 
 @dataclass
@@ -51,7 +53,11 @@ class Source:
 class Trainer:
     """Runs one configuration in one folder."""
 
-    def __init__(self, config: TrainConfig, run_dir: Path, devices: Devices) -> None:
+    def __init__(
+        self, config: TrainConfig, run_dir: Path, devices: Devices, make: MakeEnv = make_env
+    ) -> None:
+        """`make` makes the environments that it trains on, in the workers: importable there."""
+        self._make = make
         self.config = config
         self.run_dir = run_dir
         self.step = 0
@@ -81,7 +87,7 @@ class Trainer:
         seed = config.run.seed
         if source and config.run.resume:  # not the same races again
             seed = derive_seed(seed, source.progress["step"])
-        with self._stop, KartVectorEnv(config.race, self._workers, seed) as envs:
+        with self._stop, KartVectorEnv(config.race, self._workers, seed, self._make) as envs:
             try:
                 with self.stopwatch("compile and load"):
                     self._build(envs)

@@ -1,0 +1,24 @@
+"""Drive with a loaded policy: `python examples/drive.py lighthouse`, or a run's folder."""
+
+import sys
+
+import kart_jax
+from kart_jax.game import RaceConfig, make_env
+
+
+def main() -> None:
+    """Race once, greedily."""
+    policy = kart_jax.load_policy(sys.argv[1])
+    env = make_env(RaceConfig(**policy.race))
+    frames, _ = env.reset(seed=0)
+    done = False
+    while not done:
+        frames, _, terminated, truncated, info = env.step(policy.act(frames))
+        done = terminated or truncated
+    env.close()
+    episode = info["episode"]
+    print(f"{episode['progress_m']:.0f} m, {episode['end']} after {episode['game_seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

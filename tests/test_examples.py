@@ -1,0 +1,57 @@
+"""The examples run as their first lines say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.own_reward import make
+from kart_jax.game import make_env
+from tests.tiny import RACE, write_tiny_policy
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = (
+    "--channels 2 --blocks 0 0 --stem-stride 1 2 2 --middle-stride 1 1 1 --actor-channels 2 "
+    "--height 12 --width 16 --stack 3 --rollout-length 32 --minibatches 1 --epochs 1 --num-envs 2"
+)
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_loaded_policy_drives(tmp_path: Path) -> None:
+    policy = write_tiny_policy(tmp_path / "tiny")
+    assert " m, " in run("drive.py", str(policy), folder=tmp_path)
+
+
+def test_the_reward_of_ones_own_takes_away_for_changes() -> None:
+    rewards = []
+    for made in (make(RACE), make_env(RACE)):
+        made.reset(seed=0)
+        turns = (1, 1, 2, 1)
+        rewards.append([float(made.step(np.array([1, turn]))[1]) for turn in turns])
+    own, original = np.array(rewards)
+    assert own - original == pytest.approx([0, 0, -0.02, -0.02])
+
+
+def test_a_reward_of_ones_own_is_trained_on(tmp_path: Path) -> None:
+    flags = f"--simulator fake --run-dir run --quiet --total-steps 64 {TINY}"
+    run("own_reward.py", *flags.split(), folder=tmp_path)
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 64
+
+
+@pytest.mark.real_game
+def test_another_library_trains_on_the_environment(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    run("other_library.py", "--steps=64", "--envs=2", "--rollout=32", folder=tmp_path)
+    assert (tmp_path / "sb3_lighthouse.zip").stat().st_size > 1_000_000
