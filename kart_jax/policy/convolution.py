@@ -168,13 +168,17 @@ def _conv2d_by_patches(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
 ) -> jax.Array:
     """`_conv2d` as a matrix product with every position's 3 x 3 surroundings side by side."""
+    return patches(x, strides, padding) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def patches(x: jax.Array, strides: tuple[int, ...], padding: int) -> jax.Array:
+    """The 3 x 3 surroundings of each position of `x [B, H, W, I]`: `[B, H', W', 9 I]`."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     rows, columns = (
         [slice(tap, size - KERNEL + tap + 1, stride) for tap in range(KERNEL)]
         for size, stride in zip(x.shape[1:3], strides, strict=True)
     )
-    patches = jnp.concatenate([x[:, r, c] for r, c in product(rows, columns)], axis=-1)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    return jnp.concatenate([x[:, r, c] for r, c in product(rows, columns)], axis=-1)
 
 
 def _conv2d_of_tiles(
@@ -186,5 +190,5 @@ def _conv2d_of_tiles(
     rows, columns = height // KERNEL, width // KERNEL
     x = x[:, : rows * KERNEL, : columns * KERNEL]
     x = x.reshape(batch, rows, KERNEL, columns, KERNEL, channels).swapaxes(2, 3)
-    patches = x.reshape(batch, rows, columns, KERNEL * KERNEL * channels)
-    return patches @ kernel.reshape(-1, kernel.shape[-1])
+    tiles = x.reshape(batch, rows, columns, KERNEL * KERNEL * channels)
+    return tiles @ kernel.reshape(-1, kernel.shape[-1])

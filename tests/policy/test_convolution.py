@@ -13,6 +13,16 @@ SHAPES = [
     ((2, 3, 7, 9, 4), 5, (3, 2, 3), 0),
     ((2, 1, 5, 6, 4), 2, (1, 1, 1), 1),
     ((1, 4, 6, 5, 2), 3, (2, 1, 2), 1),
+    # On the CPU, as wide a stride as the kernel: tiles, with rows and columns left over or not.
+    ((2, 5, 10, 14, 2), 3, (2, 3, 3), 1),
+    ((2, 5, 11, 12, 2), 3, (2, 3, 3), 1),
+    ((1, 3, 9, 11, 9), 4, (3, 3, 3), 0),
+    # Stride 1 and many values in a patch: convolutions behind barriers.
+    ((2, 3, 6, 7, 9), 3, (1, 1, 1), 1),
+    ((2, 3, 6, 7, 9), 3, (1, 1, 1), 0),
+    ((3, 1, 5, 4, 8), 1, (1, 1, 1), 1),
+    # Strides and many values in a patch: matrix products.
+    ((2, 5, 9, 8, 9), 3, (2, 2, 2), 1),
 ]
 
 
@@ -51,19 +61,41 @@ def test_native_agrees_with_a_plain_sum():
     np.testing.assert_allclose(y.reshape(-1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_each_platform_gets_its_own_formulation():
-    """On the CPU no 3-D convolution is left; an accelerator gets one, also in its gradients."""
-    x, kernel = jnp.zeros((1, 3, 8, 8, 4)), jnp.zeros((3, 3, 3, 4, 4))
+def gradient_program(shape, features, strides, padding, platform):
+    """The gradient of `conv3d` as a platform's compiler is given it."""
 
     def loss(x, kernel):
-        return conv3d(x, kernel, (1, 1, 1), 1).sum()
+        return jnp.square(conv3d(x, kernel, strides, padding)).sum()
 
-    def program(platform):
-        step = jax.jit(jax.grad(loss, argnums=(0, 1)))
-        return str(jax.export.export(step, platforms=[platform])(x, kernel).mlir_module())
+    x, kernel = jnp.zeros(shape), jnp.zeros((3, 3, 3, shape[-1], features))
+    step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    return str(jax.export.export(step, platforms=[platform])(x, kernel).mlir_module())
 
+
+def test_each_platform_gets_its_own_formulation():
+    """On the CPU no 3-D convolution is left; an accelerator gets one, also in its gradients."""
+    arguments = (1, 3, 8, 8, 4), 4, (1, 1, 1), 1
     for platform in ("cuda", "tpu"):
-        text = program(platform)
+        text = gradient_program(*arguments, platform)
         assert "[b, 0, 1, 2, f]" in text
         assert "[b, 0, 1, f]" not in text
-    assert "[b, 0, 1, 2, f]" not in program("cpu")
+    assert "[b, 0, 1, 2, f]" not in gradient_program(*arguments, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "padding", "operations"),
+    [
+        # One frame comes out: one forward operation, one for each of the two gradients.
+        (9, (3, 3, 3), 0, {"convolution": 0, "dot_general": 3, "optimization_barrier": 0}),
+        (9, (3, 2, 2), 0, {"convolution": 1, "dot_general": 2, "optimization_barrier": 0}),
+        (9, (3, 1, 1), 0, {"convolution": 3, "dot_general": 0, "optimization_barrier": 3}),
+        (2, (3, 1, 1), 0, {"convolution": 2, "dot_general": 1, "optimization_barrier": 1}),
+    ],
+    ids=["tiles", "strided", "barriers", "few values in a patch"],
+)
+def test_gradients_on_the_cpu_take_their_path(channels, strides, padding, operations):
+    """Nothing that its compiler only has a plain loop for: no dilation, no folded transposition."""
+    text = gradient_program((2, 3, 9, 9, channels), 4, strides, padding, "cpu")
+    counts = {name: text.count(f"stablehlo.{name}") for name in operations}
+    assert counts == operations
+    assert "lhs_dilate" not in text
