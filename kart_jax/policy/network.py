@@ -119,7 +119,7 @@ class ResBlocks(nn.Module):
 
         loop = nn.scan(
             nn.remat(step, prevent_cse=False) if self.remat else step,
-            variable_axes={"params": 0, "batch_stats": 0},
+            variable_axes={"params": 0, "batch_stats": 0, "scales": 0},
             split_rngs={"params": True},
             length=self.count,
             unroll=1 if self.remat else self.count,

@@ -91,6 +91,14 @@ class Policy:
 
     def logits_and_values(self, frames: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """The network's outputs `[B, outputs]` and `[B]` for a stack or a batch of stacks."""
+        return self._apply(self.variables, self.batch(frames))
+
+    def batch(self, frames: np.ndarray) -> np.ndarray:
+        """A stack or a batch of stacks as a batch `[B, S, H, W, C]`.
+
+        Raises:
+            ValueError: the frames do not have the policy's shape or are not uint8.
+        """
         frames = np.asarray(frames)
         shape = self.spec.observation_shape
         if frames.dtype != np.uint8 or frames.shape[-4:] != shape or frames.ndim not in (4, 5):
@@ -98,7 +106,7 @@ class Policy:
                 f"frames are {frames.dtype} {frames.shape}; this policy takes uint8 "
                 f"{shape} (stack, height, width, channels), or a batch of those"
             )
-        return self._apply(self.variables, frames.reshape(-1, *shape))
+        return frames.reshape(-1, *shape)
 
 
 def load_policy(source: str | Path) -> Policy:
