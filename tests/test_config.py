@@ -1,0 +1,81 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from kart_jax import config
+from kart_jax.config import PRESETS, TrainConfig, parse
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_its_file(name: str, tmp_path: Path) -> None:
+    config.save(PRESETS[name], tmp_path / "config.json")
+    assert config.load(tmp_path / "config.json") == PRESETS[name]
+    assert PRESETS[name].run.preset == name
+
+
+def test_flags_override_the_preset() -> None:
+    parsed = parse(
+        ["--preset", "gpu", "--track", "mines", "--num-envs", "4", "--clip-range", "0.1"]
+    )
+    assert parsed.race.track == ("mines",)
+    assert parsed.workers.num_envs == 4
+    assert parsed.ppo.clip_range == 0.1
+    assert parsed.network == PRESETS["gpu"].network
+
+
+def test_every_field_is_a_flag_of_its_own() -> None:
+    names = [
+        field.name
+        for part in fields(TrainConfig)
+        for field in fields(getattr(PRESETS["cpu"], part.name))
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_a_saved_configuration_is_a_start(tmp_path: Path) -> None:
+    saved = PRESETS["cpu"].to_dict()
+    saved["ppo"]["discount"] = 0.97
+    (tmp_path / "mine.json").write_text(json.dumps(saved))
+    parsed = parse(["--config", str(tmp_path / "mine.json"), "--epochs", "2"])
+    assert (parsed.ppo.discount, parsed.ppo.epochs) == (0.97, 2)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("ppo", "minibatches", 5, "minibatches = 5 .* divisor of rollout_length"),
+        ("ppo", "discount", 1.5, "discount = 1.5 .* from 0 to 1"),
+        ("run", "total_steps", 0, "total_steps = 0 .* at least 1"),
+        ("race", "height", 6, "height"),
+        ("ppo", "accumulate", 3, "accumulate = 3 .* divisor"),
+    ],
+)
+def test_a_wrong_value_is_named(part: str, name: str, value: float, message: str) -> None:
+    values = PRESETS["cpu"].to_dict()
+    values[part][name] = value
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(values)
+
+
+def test_an_unknown_field_is_named() -> None:
+    values = PRESETS["cpu"].to_dict()
+    values["ppo"]["lerning_rate"] = 1.0
+    with pytest.raises(ValueError, match="lerning_rate"):
+        TrainConfig.from_dict(values)
+
+
+def test_what_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        config.load(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="not a saved configuration"):
+        config.load(tmp_path / "config.json")
+
+
+def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(["--clip-range", "-1"])
+    assert stopped.value.code == 2
+    assert "clip_range = -1.0 is not allowed" in capsys.readouterr().err
