@@ -270,6 +270,7 @@ class Trainer:
     def _resume_collector(self, saved: dict[str, Any]) -> None:
         """Go on in the middle of the episodes that were under way."""
         collector = self._collector
+        collector.start()
         collector.rollouts = self._learner.load_heads(collector.rollouts, saved["heads"])
         collector.newest = [(frames, first) for frames, first in saved["newest"]]
         with self._stop.interrupting():
