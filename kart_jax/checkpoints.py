@@ -139,6 +139,11 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
+def ever_saved(folder: Path) -> bool:
+    """Whether a run ever finished a checkpoint, damaged since or not."""
+    return any((folder / str(step) / DIGESTS).exists() for step in steps(folder))
+
+
 def latest(folder: Path) -> Path:
     """The newest whole checkpoint in a run's `checkpoints` folder.
 

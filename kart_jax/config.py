@@ -38,7 +38,7 @@ class RunConfig:
     resume: bool = False
     """Go on with the run in run_dir from its last checkpoint, with its configuration."""
     init_from: Path | None = None
-    """A run or checkpoint whose policy to begin with."""
+    """A run, checkpoint, exported folder or shipped policy's name to begin with."""
     checkpoint_steps: int = 20_000
     """Policy steps between checkpoints."""
     keep: int = 3

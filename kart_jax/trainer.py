@@ -21,7 +21,7 @@ from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
 from kart_jax.parallel import AXIS, Devices
 from kart_jax.plain import from_plain, to_plain
 from kart_jax.policy.distributions import ActionSpec
-from kart_jax.policy.policy import PolicySpec
+from kart_jax.policy.policy import Policy, PolicySpec, load_policy
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
 from kart_jax.rollout import Collected, Collector
@@ -43,11 +43,15 @@ class Boundary:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A checkpoint to begin with."""
+class Resumed:
+    """This run's checkpoint to go on from."""
 
     path: Path
     progress: dict[str, Any]
+
+
+Source = Resumed | Policy
+"""What a run begins with: its own checkpoint, or another run's policy."""
 
 
 class Trainer:
@@ -85,7 +89,7 @@ class Trainer:
         config = self.config
         source = find_source(config, self.run_dir)
         seed = config.run.seed
-        if source and config.run.resume:  # not the same races again
+        if isinstance(source, Resumed):  # not the same races again
             seed = derive_seed(seed, source.progress["step"])
         with self._stop, KartVectorEnv(config.race, self._workers, seed, self._make) as envs:
             try:
@@ -251,17 +255,16 @@ class Trainer:
     def _restore(self, source: Source | None) -> None:
         """Start afresh, from another run's policy, or where this run stopped."""
         saved = None
-        if source:
+        if isinstance(source, Policy):
+            self._learner.load_policy(jax.device_get(source.variables))
+        elif source:
             policy, learner = self._learner.save_state()
             policy = checkpoints.read_policy(source.path, policy)
-            if self.config.run.resume:
-                learner = checkpoints.read_learner(source.path, learner)
-                self._learner.load_state(policy, learner)
-                self.step = source.progress["step"]
-                self._window = EpisodeWindow(from_plain(source.progress["episodes"]))
-                saved = self._resumable(source.progress)
-            else:
-                self._learner.load_policy(policy)
+            learner = checkpoints.read_learner(source.path, learner)
+            self._learner.load_state(policy, learner)
+            self.step = source.progress["step"]
+            self._window = EpisodeWindow(from_plain(source.progress["episodes"]))
+            saved = self._resumable(source.progress)
         if saved:
             self._resume_collector(from_plain(saved))
         else:
@@ -294,22 +297,27 @@ def policy_spec(config: TrainConfig) -> PolicySpec:
 
 
 def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
-    """The checkpoint to begin with, looked for before anything is started.
+    """What to begin with, looked for before anything is started.
 
     Raises:
-        CheckpointError: there is none where `init_from` says.
+        CheckpointError: there is none where `init_from` says, or all of the run's are damaged.
         ValueError: its policy is of another shape than this run's.
     """
     if config.run.resume and run_dir is not None:
-        try:
-            path = checkpoints.latest((run_dir / "checkpoints").absolute())
-        except CheckpointError:
+        folder = (run_dir / "checkpoints").absolute()
+        if not checkpoints.ever_saved(folder):
             return None  # stopped before its first checkpoint: begin at the beginning
+        path = checkpoints.latest(folder)
+        progress = checkpoints.read_progress(path)
+        source: Source = Resumed(path, progress)
+        spec = PolicySpec.from_dict(progress["policy"])
     elif config.run.init_from is not None:
-        path = checkpoints.find(config.run.init_from)
+        source = load_policy(config.run.init_from)
+        spec = source.spec
     else:
         return None
-    source = Source(path, checkpoints.read_progress(path))
-    if PolicySpec.from_dict(source.progress["policy"]) != policy_spec(config):
-        raise ValueError(f"{path} holds a policy of another shape than this run's")
+    if spec != policy_spec(config):
+        raise ValueError(
+            f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
+        )
     return source

@@ -146,6 +146,16 @@ def test_damaged_checkpoints_are_passed_over(undisturbed, tmp_path, capsys, capl
     assert_same_run(run_dir, undisturbed)
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(undisturbed, tmp_path, capsys):
+    run_dir = shutil.copytree(undisturbed, tmp_path / "run")
+    for policy in run_dir.glob("checkpoints/*/policy"):
+        shutil.rmtree(policy)
+    status, err = run(capsys, "--resume", "--run-dir", str(run_dir))
+    assert status == 1
+    assert "holds no whole checkpoint" in err
+    assert metrics(run_dir) == metrics(undisturbed)
+
+
 def _step(path: Path) -> int:
     return int(path.name) if path.name.isdecimal() else -1
 
@@ -265,7 +275,7 @@ class TestRefusals:
             (("--clip-range", "0"), "clip_range = 0.0"),
             (("--learning-rate", "nan"), "learning_rate = nan"),
             (("--total-steps", "0"), "total_steps = 0"),
-            (("--init-from", "/nowhere"), "neither a run"),
+            (("--init-from", "/nowhere"), "does not exist"),
             (("--resume",), "does not exist"),
             (("--layout", "hwc"), "layout = 'hwc'"),
             (("--state-vector",), "state_vector = True"),
