@@ -64,7 +64,8 @@ class Devices:
             fitting = -(-num_envs // parts) * parts
             raise ValueError(
                 f"num_envs = {num_envs} cannot be split over {self.count} devices x {groups} "
-                f"group(s) of workers: use a multiple of {parts}, such as --num-envs {fitting}"
+                f"group{'s' * (groups > 1)} of workers: use a multiple of {parts}, such as "
+                f"--num-envs {fitting}"
                 + (", or --groups 1" if groups > 1 and num_envs % self.count == 0 else "")
             )
         samples, accumulate = config.minibatch_samples // self.count, config.ppo.accumulate

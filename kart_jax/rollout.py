@@ -25,6 +25,8 @@ class Collected:
     """Of each group, the frames after the last step and whether they begin an episode."""
     episodes: list[dict[str, Any]] = field(default_factory=list)
     """Those that ended, as the environment summarised them."""
+    env_states: Any = None
+    """The environments' states after the last step, where the game can tell them."""
 
 
 class Collector:

@@ -21,16 +21,10 @@ def open_run(config: TrainConfig) -> Iterator[Path]:
     """Make the folder of a new run, or open that of a run to resume; held while in use.
 
     Raises:
-        ValueError: the folder exists already, or holds a run that cannot be resumed so.
+        ValueError: as `check_run`, or another process writes the run.
     """
+    check_run(config)
     run_dir = config.run.run_dir or default_folder(config)
-    if config.run.resume:
-        check_resumable(configs.load(run_dir / "config.json"), config)
-    elif run_dir.exists() and any(run_dir.iterdir()):
-        raise ValueError(
-            f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
-            "or choose another --run-dir"
-        )
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:
         try:
@@ -39,6 +33,24 @@ def open_run(config: TrainConfig) -> Iterator[Path]:
             raise ValueError(f"{run_dir} is being written by another process") from None
         configs.save(config, run_dir / "config.json")
         yield run_dir
+
+
+def check_run(config: TrainConfig) -> None:
+    """Refuse a folder that this run may not write; makes nothing.
+
+    Raises:
+        ValueError: the folder exists already, or holds a run that cannot be resumed so.
+    """
+    run_dir = config.run.run_dir
+    if run_dir is None:
+        return
+    if config.run.resume:
+        check_resumable(configs.load(run_dir / "config.json"), config)
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise ValueError(
+            f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
+            "or choose another --run-dir"
+        )
 
 
 def default_folder(config: TrainConfig) -> Path:

@@ -29,9 +29,10 @@ def run(config: TrainConfig, make: MakeEnv = make_env) -> int:
     """Train as configured, on environments that `make` makes, and show what came of it."""
     from kart_jax.game.catalogue import check_installed
     from kart_jax.parallel import Devices, enable_compilation_cache
-    from kart_jax.run_folder import open_run
+    from kart_jax.run_folder import check_run, open_run
     from kart_jax.trainer import Trainer, find_source
 
+    check_run(config)
     check_installed(config.race)
     enable_compilation_cache()
     devices = Devices()

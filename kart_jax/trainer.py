@@ -127,7 +127,10 @@ class Trainer:
 
     def _run(self) -> None:
         """Train, and save the last finished update however it ends, unless by an error of ours."""
-        self._mark()
+        try:
+            self._mark(self._env_states())
+        except Interrupted:
+            return  # nothing has changed since the last checkpoint
         self._saved = self.step
         try:
             self._loop()
@@ -148,6 +151,7 @@ class Trainer:
                 break
             between = partial(self._advance, under_way[0] if under_way else None)
             collected = collector.collect(learner.actor(), between)
+            collected.env_states = self._env_states()
             if under_way:
                 self._finish(*under_way)
             with self.stopwatch("learn"):
@@ -188,7 +192,7 @@ class Trainer:
             path.write_text(json.dumps(error.statistics, indent=2), encoding="utf-8")
             raise RuntimeError(f"{error} The batch's statistics are in {path}.") from None
         self._account(collected, metrics)
-        self._mark()
+        self._mark(collected.env_states)
         best = None
         if self._evaluator.is_due(self.step - self._steps_per_update, self.step):
             best = self._evaluate()
@@ -223,14 +227,23 @@ class Trainer:
             self._writer.write(self.step, logged)
             self._console.show(self.step, logged)
 
-    def _mark(self) -> None:
+    def _env_states(self) -> Any:
+        """The environments' states, where the game can tell them.
+
+        They are asked for before an update learns, not after: a worker may hang here, and a
+        stop must then find state and boundary of the same moment.
+        """
+        with self._stop.interrupting():
+            return self._envs.get_states() if self._exact else None
+
+    def _mark(self, env_states: Any) -> None:
         """Remember this moment, so that a stop in the middle of an update can go back to it."""
         collector = None
         if self._exact:
             collector = {
                 "heads": self._learner.save_heads(self._collector.rollouts),
-                "newest": self._collector.newest,
-                "envs": self._envs.get_states(),
+                "newest": list(self._collector.newest),
+                "envs": env_states,
             }
         self._boundary = Boundary(self.step, self._window.dump(), collector)
 
