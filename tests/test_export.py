@@ -95,6 +95,12 @@ def test_a_shipped_policy_is_loaded_by_its_name(
         kart_jax.load_policy("olivermath")
 
 
+def test_an_export_tells_nothing_of_the_machine_that_wrote_it(tmp_path: Path) -> None:
+    written = write_tiny_policy(tmp_path / "tiny")
+    package = str(Path(kart_jax.__file__).parent).encode()
+    assert not any(package in path.read_bytes() for path in written.iterdir())
+
+
 def test_policies_in_the_package_are_whole() -> None:
     for name in policies.shipped_policies():
         policy = kart_jax.load_policy(name)

@@ -88,7 +88,13 @@ def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:
     batch = jax.export.symbolic_shape("batch", constraints=["batch >= 1"])
     frames = jax.ShapeDtypeStruct((*batch, *spec.observation_shape), jnp.uint8)
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
-    exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, frames)
+    flag = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, flag)
+    jax.config.update(flag, ".*/")  # the program tells no folders of the machine that wrote it
+    try:
+        exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, frames)
+    finally:
+        jax.config.update(flag, before)
     return bytes(exported.serialize())
 
 
