@@ -13,6 +13,7 @@ import tyro
 
 from kart_jax.checks import check, check_choice
 from kart_jax.game.config import RaceConfig
+from kart_jax.imitation import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.workers.config import WorkerConfig
@@ -83,6 +84,7 @@ class TrainConfig:
     race: RaceConfig = field(default_factory=RaceConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
     def __post_init__(self) -> None:
@@ -172,7 +174,9 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
+def parse(
+    arguments: Sequence[str] | None = None, program: str = "python -m kart_jax.train"
+) -> TrainConfig:
     """The configuration that a command line asks for.
 
     Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
@@ -199,7 +203,7 @@ def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
         _CommandLine,
         args=arguments,
         default=_CommandLine(train=default),
-        prog="python -m kart_jax.train",
+        prog=program,
         description="Train a policy that races from pixels.",
         config=(tyro.conf.OmitArgPrefixes,),
     )

@@ -32,6 +32,7 @@ Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
 STRAIGHT: dict[str, Any] = {
     "full": (1, 0, 1, 0, 0, 0, 0),
     "reduced": (1, 0, 1, 0, 0, 0),
+    "race": (2, 2, 0, 0),
     "drive": (1, 1),
     "discrete": 0,
     "continuous": (0.0, 1.0),

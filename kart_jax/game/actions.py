@@ -1,9 +1,11 @@
 """Action sets: what an agent may choose from, by name, and what it means to the kart."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 
 class Controls(NamedTuple):
@@ -19,6 +21,12 @@ class Controls(NamedTuple):
     drift: bool = False
     nitro: bool = False
     rescue: bool = False
+
+
+def mean_controls(parts: Sequence[Controls]) -> Controls:
+    """What a kart did on the whole: the mean of steer and acceleration, the majority of others."""
+    means = np.mean(np.asarray(parts, np.float32), axis=0).tolist()
+    return Controls(*means[:2], *(mean > 0.5 for mean in means[2:]))
 
 
 class ActionSet(Protocol):
@@ -58,6 +66,23 @@ class DriveActions:
         """Throttle and steer."""
         throttle, steer = map(int, action)
         return Controls(steer=steer - 1.0, acceleration=float(throttle))
+
+
+class RaceActions:
+    """Four parts: throttle (brake, none, full), steer in five steps, drift, nitro."""
+
+    space: spaces.Space[Any] = spaces.MultiDiscrete([3, 5, 2, 2])
+
+    def controls(self, action: Any) -> Controls:
+        """Part by part, in the order of the class's description."""
+        throttle, steer, drift, nitro = map(int, action)
+        return Controls(
+            steer=steer / 2 - 1.0,
+            acceleration=float(throttle == 2),
+            brake=throttle == 0,
+            drift=bool(drift),
+            nitro=bool(nitro),
+        )
 
 
 class ReducedActions:
@@ -108,7 +133,37 @@ ACTION_SETS: dict[str, type[ActionSet]] = {
     "full": FullActions,
     "reduced": ReducedActions,
     "drive": DriveActions,
+    "race": RaceActions,
     "discrete": ListedActions,
     "continuous": ContinuousActions,
 }
 """All action sets by the name that `RaceConfig.action_set` takes."""
+
+
+def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[Any]:
+    """The members of a set that come closest to what a kart did: what to imitate.
+
+    Args:
+        action_set: a name of `ACTION_SETS`.
+        controls: `[N, 7]`, in the order of `Controls`.
+
+    Returns:
+        `[N, ...]` actions of the space's type.
+    """
+    actions = ACTION_SETS[action_set]()
+    controls = np.asarray(controls, np.float32)
+    if isinstance(actions.space, spaces.Box):
+        steer, acceleration, brake = controls[:, :3].T
+        return np.stack([steer, np.where(brake > 0, -1.0, acceleration)], -1).astype(np.float32)
+    members = _members(actions.space)
+    meanings = np.array([actions.controls(member) for member in members], np.float32)
+    squared = np.square(controls[:, None] - meanings).sum(-1)
+    return np.asarray(members[squared.argmin(1)], actions.space.dtype)
+
+
+def _members(space: spaces.Space[Any]) -> NDArray[np.int64]:
+    """All members of a space of choices, `[M]` or `[M, parts]`."""
+    if isinstance(space, spaces.Discrete):
+        return np.arange(space.n)
+    assert isinstance(space, spaces.MultiDiscrete)
+    return np.array(list(np.ndindex(*space.nvec)))

@@ -10,7 +10,7 @@ from kart_jax.game.rewards import TERMS
 TICK = 1 / 120
 """Length of one physics step of the game, in seconds of game time."""
 
-ActionSetName = Literal["full", "reduced", "drive", "discrete", "continuous"]
+ActionSetName = Literal["full", "reduced", "race", "drive", "discrete", "continuous"]
 RewardName = Literal["progress", "original"]
 Layout = Literal["thwc", "thw", "hwc"]
 Direction = Literal["forward", "reverse", "both"]
@@ -71,8 +71,9 @@ class RaceConfig:
     """Game seconds of driving the wrong way after which an episode is truncated."""
 
     action_set: ActionSetName = "full"
-    """`full`: the seven parts; `reduced`: without rescue; `drive`: throttle (no, yes) and
-    steer (left, none, right); `discrete`: a list of useful combinations; `continuous`:
+    """`full`: the seven parts; `reduced`: without rescue; `race`: throttle (brake, none,
+    full), steer in five steps, drift, nitro; `drive`: throttle (no, yes) and steer (left, none,
+    right); `discrete`: a list of useful combinations; `continuous`:
     steer and throttle, each -1 to 1."""
     reward: RewardName = "progress"
     """`progress`: metres gained, less time, off-road and wrong-way costs, with a finish

@@ -6,12 +6,13 @@ import gymnasium as gym
 import numpy as np
 
 from kart_jax.checks import check
-from kart_jax.game.actions import ACTION_SETS
+from kart_jax.game.actions import ACTION_SETS, Controls, mean_controls
 from kart_jax.game.catalogue import check_installed, check_track
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
+from kart_jax.game.guide import guide
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
 from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
@@ -86,11 +87,14 @@ class KartEnv(gym.Env[Any, Any]):
         race, episode = self._playing()
         controls = self._actions.controls(action)
         before = episode.kart
+        driven = []
         for _ in range(self.config.action_repeat):
             race.step(controls)
             episode.step(race.kart())
-        if self.config.driver == "ai":
-            controls = race.controls()
+            if self.config.driver == "ai":
+                driven.append(race.controls())
+        if driven:
+            controls = mean_controls(driven)
         outcome, end = episode.end_action(controls, before)
         reward, terms = self._reward(outcome)
         episode.episode_return += reward
@@ -132,6 +136,11 @@ class KartEnv(gym.Env[Any, Any]):
     def kart(self) -> KartState:
         """The observed kart after the last step."""
         return self._playing()[1].kart
+
+    def guide(self) -> Controls:
+        """What the guide, which knows where the road is, would do next."""
+        _, episode = self._playing()
+        return guide(episode.progress.line, episode.progress.place, episode.kart)
 
     @property
     def line(self) -> CentreLine:

@@ -34,6 +34,8 @@ SIDE_SPEED = 8.0
 """Sideways metres per second at full steering."""
 BRAKING = 12.0
 """Change of speed in metres per second squared, forwards and back."""
+GUIDE_SECONDS = 0.2
+"""How far ahead its guide looks."""
 
 Frames = NDArray[np.uint8]
 
@@ -132,6 +134,13 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         if self.render_mode is None:
             return None
         return np.repeat(self._draw(), 3 // self.config.channels, axis=-1)
+
+    def guide(self) -> Controls:
+        """What the guide would do next: full throttle, and steer towards the road ahead."""
+        run = self._run
+        ahead = run.distance + max(run.speed, 1.0) * GUIDE_SECONDS
+        wanted = (centre_line(run.track, ahead) - run.lateral) / GUIDE_SECONDS
+        return Controls(steer=min(max(wanted / SIDE_SPEED, -1.0), 1.0), acceleration=1.0)
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the episode's future depends on; picklable."""

@@ -1,0 +1,174 @@
+"""Behaviour cloning: a network learns what a guide would do, and what driving is worth."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from kart_jax.demonstrations import Demonstration
+from kart_jax.policy.policy import PolicySpec
+from kart_jax.ppo import advantages as adv
+from kart_jax.ppo.config import PPOConfig
+
+Variables = dict[str, Any]
+"""The network's `params` and, with batch norm, `batch_stats`."""
+
+
+class Samples:
+    """All steps of the demonstrations so far, on the host: N, in order."""
+
+    def __init__(self, stack: int) -> None:
+        self.frames: NDArray[np.uint8]
+        """`[N, H, W, C]`, the newest frame before each step."""
+        self.actions: NDArray[Any]
+        """`[N, ...]`, the guide's."""
+        self.rewards: NDArray[np.float32]
+        self.oldest: NDArray[np.int64]
+        """`[N]`, the row of the oldest frame that a step's stack may hold."""
+        self.ended: NDArray[np.bool_]
+        """`[N]`, the last step of its episode."""
+        self.finished: NDArray[np.bool_]
+        """`[N]`, a step of an episode that finished: its return is known."""
+        self._lags = np.arange(stack - 1, -1, -1)
+        self._shown: list[Demonstration] = []
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def extend(self, shown: Sequence[Demonstration]) -> None:
+        """Add episodes."""
+        self._shown += shown
+        lengths = np.array([len(one.rewards) for one in self._shown])
+        ends = lengths.cumsum()
+        for name in ("frames", "actions", "rewards"):
+            setattr(self, name, np.concatenate([getattr(one, name) for one in self._shown]))
+        self.oldest = np.repeat(ends - lengths, lengths)
+        self.ended = np.zeros(len(self.rewards), bool)
+        self.ended[ends - 1] = True
+        self.finished = np.repeat([one.summary["finished"] for one in self._shown], lengths)
+
+    def stacks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """`[B, S, H, W, C]`, the frame stacks of the steps `rows [B]`."""
+        return self.frames[np.maximum(rows[:, None] - self._lags, self.oldest[rows, None])]
+
+
+class Cloner:
+    """A network that learns from samples, pass by pass.
+
+    The loss of a step with the guide's action a and the discounted return G is
+    `-log p(a) - entropy_coefficient H(p) + value_coefficient (V - G)^2 / 2`, with the
+    coefficients, discount and reward scaling of the PPO that is to follow: the policy stays
+    random enough to explore from, and its values are such that PPO can go on from them.
+    """
+
+    def __init__(
+        self, spec: PolicySpec, ppo: PPOConfig, rate: float, gradient_steps: int, seed: int
+    ) -> None:
+        """Make a new network.
+
+        Args:
+            spec: the policy.
+            ppo: what it is to be trained with afterwards.
+            rate: Adam's step size at the start, which falls linearly to 0.
+            gradient_steps: steps after which it is 0.
+            seed: of the weights and of the samples' order.
+        """
+        self._spec, self._ppo = spec, ppo
+        self._rng = np.random.default_rng(seed)
+        example = np.zeros((1, *spec.observation_shape), np.uint8)
+        self.variables: Variables = dict(jax.jit(spec.module().init)(jax.random.key(seed), example))
+        self._optimiser = optax.chain(
+            optax.clip_by_global_norm(ppo.max_grad_norm),
+            optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
+        )
+        self._state = self._optimiser.init(self.variables["params"])
+        self._step = jax.jit(self._take_step, donate_argnums=(0, 1))
+
+    def learn(
+        self, samples: Samples, batch: int, steps: int, check: Callable[[], None]
+    ) -> dict[str, float]:
+        """Take gradient steps on random samples, all of them before any again.
+
+        Args:
+            samples: at least `batch`.
+            batch: samples in a gradient step.
+            steps: gradient steps to take.
+            check: called before each step; what it raises ends the work.
+
+        Returns:
+            Means over the steps: `log_prob` of the guide's actions, the share that is the
+            `same` as the policy's most probable ones, `entropy`, and `value_error`.
+        """
+        returns = np.asarray(discounted_returns(samples, self._ppo))
+        order = np.empty(0, np.int64)
+        figures = []
+        for _ in range(steps):
+            check()
+            if len(order) < batch:
+                order = self._rng.permutation(len(samples))
+            rows, order = order[:batch], order[batch:]
+            self.variables, self._state, told = self._step(
+                self.variables,
+                self._state,
+                samples.stacks(rows),
+                samples.actions[rows],
+                returns[rows],
+                samples.finished[rows],
+            )
+            figures.append(told)
+        return {name: float(np.mean([told[name] for told in figures])) for name in figures[0]}
+
+    def _take_step(self, variables: Variables, state: Any, *batch: jax.Array) -> Any:
+        params = variables["params"]
+        statistics = {name: x for name, x in variables.items() if name != "params"}
+        gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
+        grads, (statistics, figures) = gradient(params, *batch)
+        updates, state = self._optimiser.update(grads, state)
+        return {"params": optax.apply_updates(params, updates), **statistics}, state, figures
+
+    def _loss(
+        self,
+        statistics: Variables,
+        params: Any,
+        stacks: jax.Array,
+        actions: jax.Array,
+        returns: jax.Array,
+        known: jax.Array,
+    ) -> tuple[jax.Array, Any]:
+        """The loss of a batch; the norm statistics after it, and figures to show."""
+        outputs: Any = self._spec.module().apply(
+            {"params": params, **statistics}, stacks, train=True, mutable=list(statistics)
+        )
+        (logits, values), statistics = outputs
+        distribution = self._spec.actions.distribution
+        log_prob = distribution.log_prob(logits, actions).mean()
+        entropy = distribution.entropy(logits).mean()
+        squared = jnp.where(known, jnp.square(values - returns), 0.0)
+        value_error = squared.sum() / jnp.maximum(known.sum(), 1)
+        loss = (
+            -log_prob
+            - self._ppo.entropy_coefficient * entropy
+            + self._ppo.value_coefficient * value_error / 2
+        )
+        same = (distribution.mode(logits) == actions).mean()
+        figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
+        return loss, (dict(statistics), figures | {"value_error": value_error})
+
+
+def discounted_returns(samples: Samples, ppo: PPOConfig) -> jax.Array:
+    """`[N]` float32, the discounted sum of rewards from each step to its episode's end.
+
+    With `normalise_rewards` they are scaled as PPO will scale them.
+    """
+    rewards, ended = jnp.asarray(samples.rewards)[:, None], jnp.asarray(samples.ended)[:, None]
+    if ppo.normalise_rewards:
+        scale = adv.RewardScale.create()
+        _, _, rewards = adv.scale_rewards(scale, jnp.zeros(1), rewards, ended, ppo.discount)
+    # With values of 0 and a lambda of 1, the advantage is the return.
+    zeros = jnp.zeros_like(rewards)
+    return adv.generalised_advantages(rewards, zeros, zeros, ended, ended, ppo.discount, 1.0)[:, 0]

@@ -1,0 +1,148 @@
+"""Driving while a guide tells, step by step, what it would do. Imports no JAX.
+
+The driver is the guide at first, and the policy that learns from it later on: so it is told
+what to do where it gets by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.actions import Controls, closest_actions
+from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.vector_env import KartVectorEnv
+
+Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
+"""Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One episode of T steps, and what the guide would have done in each."""
+
+    frames: NDArray[np.uint8]
+    """`[T, H, W, C]`, the newest frame before each step."""
+    actions: NDArray[Any]
+    """`[T, ...]`, the guide's."""
+    rewards: NDArray[np.float32]
+    """`[T]`, of what was done."""
+    summary: dict[str, Any]
+    """`info["episode"]`."""
+    guided: bool
+    """Whether the guide drove."""
+
+
+class _Guided(Protocol):
+    def guide(self) -> Controls: ...
+
+
+class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A worker's environment whose last info of an episode tells the guide's actions.
+
+    Episodes that begin within the first `lead` steps are driven by the guide.
+    """
+
+    def __init__(self, lead: int, race: RaceConfig) -> None:
+        super().__init__(make_env(race))
+        self._action_set = race.action_set
+        self._lead = lead
+        self._steps = 0
+        self._actions: list[Any] = []
+        self._guided = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self._actions = []
+        self._guided = self._steps < self._lead
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Drive; `action` counts only where the guide does not drive."""
+        guided: _Guided = self.env.unwrapped  # type: ignore[assignment]
+        own = closest_actions(self._action_set, np.array([guided.guide()], np.float32))[0]
+        self._actions.append(own)
+        self._steps += 1
+        observation, reward, terminated, truncated, info = self.env.step(
+            own if self._guided else action
+        )
+        if terminated or truncated:
+            info = {**info, "guide": np.array(self._actions), "guided": self._guided}
+        return observation, reward, terminated, truncated, info
+
+
+@dataclass
+class _Driven:
+    """The episode under way in one environment."""
+
+    frames: list[NDArray[np.uint8]] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+
+
+class Demonstrator:
+    """Drives in all environments, and collects the episodes that end."""
+
+    def __init__(self, envs: KartVectorEnv, stack: int) -> None:
+        """Begin an episode in every environment; they must be made by `GuidedEnv`."""
+        self._envs = envs
+        batches = envs.start()
+        self._stacks = [
+            FrameStack(len(batch.first), stack, batch.frames.shape[1:]) for batch in batches
+        ]
+        self._driven = [[_Driven() for _ in batch.first] for batch in batches]
+        for group, batch in enumerate(batches):
+            self._stacks[group].push(batch.frames, batch.first)
+
+    def drive(self, act: Act, steps: int) -> list[Demonstration]:
+        """Drive until the episodes that ended have `steps` steps together, or more.
+
+        Raises:
+            WorkersLostError: the game cannot run.
+        """
+        ended: list[Demonstration] = []
+        for group in range(len(self._stacks)):
+            self._send(group, act)
+        while sum(len(demonstration.rewards) for demonstration in ended) < steps:
+            for group in range(len(self._stacks)):
+                ended += self._receive(group, self._envs.receive(group))
+                self._send(group, act)
+        for group in range(len(self._stacks)):
+            ended += self._receive(group, self._envs.receive(group))
+        return ended
+
+    def _send(self, group: int, act: Act) -> None:
+        stacks = self._stacks[group].stacks()
+        for driven, newest in zip(self._driven[group], stacks[:, -1], strict=True):
+            driven.frames.append(newest)
+        self._envs.send(group, act(stacks))
+
+    def _receive(self, group: int, batch: StepBatch) -> list[Demonstration]:
+        """Take in a step: the episodes that ended; those of lost workers are dropped."""
+        ended = []
+        self._stacks[group].push(batch.frames, batch.first)
+        for place, driven in enumerate(self._driven[group]):
+            driven.rewards.append(float(batch.rewards[place]))
+            if not batch.first[place]:
+                continue
+            info = batch.final_infos.get(place)
+            if info is not None:
+                ended.append(_demonstration(driven, info))
+            self._driven[group][place] = _Driven()
+        return ended
+
+
+def _demonstration(driven: _Driven, info: dict[str, Any]) -> Demonstration:
+    return Demonstration(
+        frames=np.stack(driven.frames),
+        actions=info["guide"],
+        rewards=np.array(driven.rewards, np.float32),
+        summary=info["episode"],
+        guided=info["guided"],
+    )
