@@ -13,7 +13,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def ai_lap(track: str, reverse: bool, difficulty: int) -> tuple[float, bool]:
 def table(tracks: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each track and direction, printed as it is measured."""
     rows = []
-    print(" ".join(f"{name:>9}" for name in (*COLUMNS, *AI_COLUMNS)), flush=True)
+    print(_line((*COLUMNS, *AI_COLUMNS)), flush=True)
     for track in tracks:
         for reverse in (False, True):
             row: dict[str, Any] = {
@@ -94,9 +94,14 @@ def table(tracks: Sequence[str]) -> list[dict[str, Any]]:
             row["ai_0_s"], easy = ai_lap(track, reverse, 0)
             row["ai_2_s"], hard = ai_lap(track, reverse, 2)
             row["tracked"] = easy and hard
-            print(" ".join(f"{_text(value):>9}" for value in row.values()), flush=True)
+            print(_line(map(_text, row.values())), flush=True)
             rows.append(row)
     return rows
+
+
+def _line(cells: Iterable[str]) -> str:
+    track, *others = cells
+    return " ".join([f"{track:<19}", *(f"{cell:>9}" for cell in others)])
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kart_jax.game import start_boost
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
@@ -179,10 +180,13 @@ class Race:
     def _count_down(self) -> None:
         phases = self._stk.WorldState.Phase
         self._world.update()
+        wanted, held = self.config.hold_start and self.config.driver == "agent", False
         for _ in range(_INTRO_STEPS):
             if self._world.phase == phases.GO_PHASE:
                 return
-            held = self.config.hold_start and self._world.phase == phases.SET_PHASE
+            if wanted and not held and self._world.phase == phases.SET_PHASE:
+                start_boost.press(str(self._stk.__file__), self._index, self._world.aux_ticks)
+                held = True
             self.step(Controls(acceleration=float(held)))
         raise GameError(f"the race on {self._loaded} did not begin: the game's data may be damaged")
 

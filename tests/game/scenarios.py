@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,8 @@ from kart_jax.game.race import Race
 
 FORWARD, IDLE = [1, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]
 BACKWARD, RESCUE = [0, 1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 1]
+HEADER = 4096
+"""Bytes at the head of an X server's dump of its screen that hold no pixels."""
 PATIENT = RaceConfig(stuck_seconds=1e3, wrong_way_seconds=1e3, time_limit=1e3)
 
 
@@ -186,6 +189,20 @@ def reset_once(config: RaceConfig, render_mode: str | None = None) -> Any:
     try:
         env.reset(seed=0)
         return env.render()
+    finally:
+        env.close()
+
+
+def shown(config: RaceConfig, screen: Path, **environment: str) -> tuple[float, float]:
+    """Spread of the pixel values of a screen before and after a race shows its window there."""
+    os.environ.update(environment)
+    env = KartEnv(config, "human")
+    before = np.fromfile(screen, np.uint8)[HEADER:].std()
+    try:
+        env.reset(seed=0)
+        for _ in range(3):
+            env.step(FORWARD)
+        return float(before), float(np.fromfile(screen, np.uint8)[HEADER:].std())
     finally:
         env.close()
 

@@ -2,6 +2,8 @@
 
 import math
 import multiprocessing
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -109,6 +111,19 @@ def test_an_episode_begins_at_rest_on_the_grid_and_is_driven_from_go(run: Run) -
     drive = run(scenarios.drive, PATIENT, [FORWARD] * 10)
     assert np.linalg.norm(drive["locations"][1] - drive["locations"][0]) > 0.01
     assert (drive["first"] == drive["first"][0]).all()
+
+
+def test_holding_the_start_earns_the_start_boost(run: Run) -> None:
+    """After a load and after a restart, the second kart on the grid too."""
+    for config in (PATIENT, replace(PATIENT, karts=3, start_position=2)):
+        driven = []
+        for held in (False, True):
+            drive = run(scenarios.drive, replace(config, hold_start=held), [FORWARD] * 30, 3)
+            driven.append(np.linalg.norm(drive["locations"][-1] - drive["locations"][0]))
+        assert 14.0 < driven[1] - driven[0] < 17.0
+    boosted = replace(PATIENT, hold_start=True)
+    first, second = (met["locations"] for met in run(scenarios.again, boosted, [7, 7], 20))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
@@ -231,6 +246,24 @@ def test_a_window_needs_a_display(run_apart: Run) -> None:
     )
     assert error.startswith("GraphicsError")
     assert "rgb_array" in error
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no X server: apt-get install xvfb")
+def test_a_window_shows_the_race_on_a_display(run_apart: Run, tmp_path: Path) -> None:
+    size = ("-screen", "0", "320x240x24", "-fbdir", str(tmp_path), "-displayfd", "1")
+    with subprocess.Popen(
+        ["Xvfb", *size], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            display = f":{server.stdout.readline().strip()}"
+            screen = tmp_path / "Xvfb_screen0"
+            config = replace(PATIENT, width=320, height=240)
+            before, after = run_apart(scenarios.shown, config, screen, DISPLAY=display)
+        finally:
+            server.terminate()
+    assert before < 1.0
+    assert after > 10.0
 
 
 def test_no_driver_is_an_error_that_says_what_to_install(run_apart: Run) -> None:
