@@ -97,11 +97,12 @@ def check_libraries() -> Check:
 
 def check_memory(config: TrainConfig) -> Check:
     """Is there memory for the workers?"""
-    workers, free = config.workers.num_envs, free_memory()
-    found = f"{_size(free)} free, {workers} workers take {_size(workers * WORKER_MEMORY)}"
-    if free < workers * WORKER_MEMORY:
-        fit = free // WORKER_MEMORY
-        remedy = f"train with --num-envs {fit} or fewer" if fit else "free some memory"
+    free, spares = free_memory(), config.workers.spares
+    processes = config.workers.num_envs + spares
+    found = f"{_size(free)} free, {processes} workers take {_size(processes * WORKER_MEMORY)}"
+    if free < processes * WORKER_MEMORY:
+        fit = free // WORKER_MEMORY - spares
+        remedy = f"train with --num-envs {fit} or fewer" if fit > 0 else "free some memory"
         return Check("memory", "FAILED", found, remedy)
     return Check("memory", "ok", found)
 

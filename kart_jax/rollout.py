@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 
 from kart_jax.learner import Actor, Learner
@@ -25,6 +26,8 @@ class Collected:
     """Of each group, the frames after the last step and whether they begin an episode."""
     episodes: list[dict[str, Any]] = field(default_factory=list)
     """Those that ended, as the environment summarised them."""
+    bytes_sent: int = 0
+    """Bytes that went to the devices: frames, flags and outcomes."""
     env_states: Any = None
     """The environments' states after the last step, where the game can tell them."""
 
@@ -80,10 +83,12 @@ class Collector:
                 if t > 0:
                     self._receive(actor, group, t - 1, collected)
                 if t < length:
+                    collected.bytes_sent += _size(self.newest[group])
                     self._act(actor, group)
                     between()
                     self._stop.check()
         collected.newest = list(self.newest)
+        collected.bytes_sent += _size((collected.newest, outcomes))  # what the update takes
         return collected
 
     def _act(self, actor: Actor, group: int) -> None:
@@ -104,7 +109,13 @@ class Collector:
         collected.episodes += batch.episodes
         self.newest[group] = (batch.frames, batch.first)
         if batch.truncated.any():
+            collected.bytes_sent += _size((batch.final_frames, batch.truncated))
             with self._stopwatch("act"):
                 self.rollouts[group] = self.learner.record_final_values(
                     actor, self.rollouts[group], batch.final_frames, batch.truncated
                 )
+
+
+def _size(arrays: Any) -> int:
+    """Bytes of a tree of host arrays."""
+    return sum(array.nbytes for array in jax.tree.leaves(arrays))

@@ -220,6 +220,7 @@ class Trainer:
         logged |= {
             "time/steps_per_second": rate,
             "workers/losses": float(self._envs.losses),
+            "data/bytes_per_step": collected.bytes_sent / self.config.steps_per_update,
             "ppo/policy_lag": float(self.config.ppo.overlap),
         }
         logged |= {f"time/{stage}": s for stage, s in self.stopwatch.seconds.items()}

@@ -238,7 +238,8 @@ def _run_once(
 ) -> Iterator[tuple[int, TrialResult]]:
     """Drive the trials; those whose workers are lost give nothing."""
     count = min(workers, len(trials))
-    config = WorkerConfig(num_envs=count, max_losses=ATTEMPTS)
+    # No spares: each would take a trial when it loads the game.
+    config = WorkerConfig(num_envs=count, spares=0, max_losses=ATTEMPTS)
     with tempfile.TemporaryDirectory() as folder:
         tickets = Path(folder) / "tickets"
         tickets.touch()

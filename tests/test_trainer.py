@@ -58,6 +58,8 @@ def test_the_log_has_every_update_once(undisturbed):
     wanted = ("policy_loss", "value_loss", "loss", "entropy", "kl", "kl_k1", "clip_fraction")
     wanted += ("explained_variance", "grad_norm")
     assert all(np.isfinite(lines[-1][f"ppo/{name}"]) for name in wanted)
+    # A frame and whether it is a first one, for each step and once more at the end; 6 of outcomes.
+    assert lines[0]["data/bytes_per_step"] == (8 * 10 + 1) * 5 / 4 + 6
 
 
 @pytest.mark.parametrize(

@@ -147,14 +147,14 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         return {
             "run": asdict(self._run),
             "random": self.np_random.bit_generator.state,
-            "stack": self._stack.frames.copy(),
+            "stack": np.stack(self._stack.frames),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on exactly where `get_state` was called."""
         self._run = Run(**state["run"])
         self.np_random.bit_generator.state = state["random"]
-        self._stack.frames[:] = state["stack"]
+        self._stack.frames.extend(state["stack"])
 
     def _drive(self, controls: Controls) -> tuple[float, bool]:
         """Move the kart; the metres gained and whether it is on the road."""

@@ -1,6 +1,7 @@
 """What the agent sees: frames, their stack, and the optional state vector."""
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -66,27 +67,24 @@ class FrameStack:
     def __init__(self, config: RaceConfig) -> None:
         """Start with no frame: `fill` comes first."""
         self._layout = config.layout
-        self.frames = np.zeros(
-            (config.stack, config.height, config.width, config.channels), np.uint8
-        )
+        self.frames: deque[Frame] = deque(maxlen=config.stack)
+        """`[H, W, C]` each, the oldest first; they must not change any more."""
 
     def fill(self, frame: Frame) -> None:
-        """Begin an episode: the stack holds copies of its first frame [H, W, C]."""
-        self.frames[:] = frame
+        """Begin an episode: the stack holds its first frame [H, W, C] throughout."""
+        self.frames.extend([frame] * (self.frames.maxlen or 1))
 
     def push(self, frame: Frame) -> None:
         """Drop the oldest frame and take a new one [H, W, C]."""
-        self.frames[:-1] = self.frames[1:]
-        self.frames[-1] = frame
+        self.frames.append(frame)
 
     def observe(self) -> Frame:
-        """A copy of the stack."""
+        """The stack as a new array."""
         if self._layout == "thw":
-            return self.frames[..., 0].copy()
+            return np.stack([frame[..., 0] for frame in self.frames])
         if self._layout == "hwc":
-            _, height, width, _ = self.frames.shape
-            return self.frames.transpose(1, 2, 0, 3).copy().reshape(height, width, -1)
-        return self.frames.copy()
+            return np.concatenate(self.frames, axis=-1)
+        return np.stack(self.frames)
 
 
 def state_vector(kart: KartState, place: Place, line: CentreLine) -> npt.NDArray[np.float32]:

@@ -22,6 +22,9 @@ class WorkerConfig:
     """Seconds that a step or reset may take before its worker counts as hung."""
     start_timeout: float = 180.0
     """Seconds that a worker may take to start."""
+    spares: int = 1
+    """Processes that stand by with the game loaded, to take over from lost workers at once
+    (as much memory each as a worker)."""
     max_losses: int = 5
     """Losses in a row of one environment's worker (no step in between) that are survived;
     one more stops the run."""
@@ -39,6 +42,7 @@ class WorkerConfig:
         check_choice("workers", self.workers, ["process", "serial"])
         for name in ("step_timeout", "start_timeout"):
             check(getattr(self, name) >= 0.01, name, getattr(self, name), "at least 0.01 s")
+        check(self.spares >= 0, "spares", self.spares, "at least 0")
         check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
 
     def group_count(self, devices: int = 1) -> int:

@@ -3,32 +3,43 @@
 import numpy as np
 from numpy.typing import NDArray
 
+ROOM = 4
+"""Stacks' worth of frames that are stored side by side before memory is taken anew."""
+
 
 class FrameStack:
-    """The last T frames of N environments, in a ring: each frame is stored once."""
+    """The last T frames of N environments: each is stored once, and stacks are views of them."""
 
     def __init__(self, num_envs: int, stack: int, frame_shape: tuple[int, ...]) -> None:
         """Hold `stack` frames of `frame_shape` (H, W, C) for each environment."""
-        self._ring = np.zeros((stack, num_envs, *frame_shape), np.uint8)
-        self._newest = 0
+        self._depth = stack
+        self._frames = np.zeros((num_envs, (1 + ROOM) * stack, *frame_shape), np.uint8)
+        self._end = stack - 1
 
     def push(self, frames: NDArray[np.uint8], first: NDArray[np.bool_]) -> None:
         """Add the newest frames `[N, H, W, C]`; where `first`, forget what came before."""
-        self._newest = (self._newest + 1) % len(self._ring)
-        self._ring[self._newest] = frames
-        if first.any():
-            self._ring[:, first] = frames[first]
+        if first.any() or self._end == self._frames.shape[1]:
+            self._move()
+            self._frames[first, : self._end] = frames[first][:, None]
+        self._frames[:, self._end] = frames
+        self._end += 1
 
     def stacks(self) -> NDArray[np.uint8]:
-        """New array `[N, T, H, W, C]`, the oldest frame first."""
-        depth, num_envs, *frame_shape = self._ring.shape
-        stacks = np.empty((num_envs, depth, *frame_shape), np.uint8)
-        for age in range(depth):
-            stacks[:, -1 - age] = self._ring[self._newest - age]
+        """Stacks `[N, T, H, W, C]`, the oldest frame first: read-only, and never overwritten."""
+        stacks = self._newest(self._depth)
+        stacks.flags.writeable = False
         return stacks
 
     def stack_ending_with(self, frame: NDArray[np.uint8], env: int) -> NDArray[np.uint8]:
         """New array `[T, H, W, C]` of environment `env`, were `frame` pushed next."""
-        order = self._newest + 1 + np.arange(len(self._ring))
-        stack = self._ring[order % len(self._ring), env]
-        return np.concatenate([stack[1:], frame[None]])
+        return np.concatenate([self._newest(self._depth - 1)[env], frame[None]])
+
+    def _newest(self, count: int) -> NDArray[np.uint8]:
+        return self._frames[:, self._end - count : self._end]
+
+    def _move(self) -> None:
+        """Go on in new memory: stacks that were given out stay as they are."""
+        kept = self._newest(self._depth - 1)
+        self._frames = np.empty_like(self._frames)
+        self._end = kept.shape[1]
+        self._frames[:, : self._end] = kept

@@ -64,12 +64,12 @@ class SerialPool:
     def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout) -> None:
         """Make the environments."""
         self.slots = Slots(layout, None)
-        self._runners = [EnvRunner(make(race), self.slots, i) for i in range(layout.num_envs)]
+        self._runners = [EnvRunner(make(race), self.slots) for _ in range(layout.num_envs)]
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
         """Begin an episode everywhere, from `seed` if given; the first infos."""
         return [
-            runner.reset(None if seed is None else derive_seed(seed, index, 0), options)
+            runner.reset(index, None if seed is None else derive_seed(seed, index, 0), options)
             for index, runner in enumerate(self._runners)
         ]
 

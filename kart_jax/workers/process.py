@@ -31,8 +31,18 @@ class WorkerProcess:
     workers must outlive them: the kernel ends them with it.
     """
 
-    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout, memory: int, index: int):
-        """Start the process; it makes its environment and waits for commands."""
+    def __init__(
+        self,
+        make: MakeEnv,
+        race: RaceConfig,
+        layout: Layout,
+        memory: int,
+        index: int | None,
+    ) -> None:
+        """Start the process; it makes its environment and waits for commands.
+
+        A spare (`index` None) loads the game too; `index` is then set when it takes over.
+        """
         self.index = index
         self.started = False
         self.loss: WorkerLoss | None = None
@@ -55,12 +65,17 @@ class WorkerProcess:
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # the terminal's Ctrl-C is not for workers
             )
-        send_object(self._link, (make, race, layout, index), (memory,))
+        send_object(self._link, (make, race, layout, index is None), (memory,))
 
     @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
 
     def step(self) -> None:
         """Have it step with the actions in memory."""
@@ -134,6 +149,7 @@ class WorkerProcess:
         else:
             cause = f"exit status {status}"
         command = self._command if self.started else f"{self._command} at start-up"
+        assert self.index is not None  # spares are not asked for answers
         self.loss = WorkerLoss(self.index, "", command, cause, self._last_words())
         self._log.close()
         return WorkerLostError(self.loss, hung)

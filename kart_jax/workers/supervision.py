@@ -27,17 +27,26 @@ class ProcessPool:
     """One supervised process per environment."""
 
     def __init__(
-        self, make: MakeEnv, race: RaceConfig, layout: Layout, workers: WorkerConfig
+        self,
+        make: MakeEnv,
+        race: RaceConfig,
+        layout: Layout,
+        workers: WorkerConfig,
+        seed: int,
     ) -> None:
-        """Start the processes; they get ready while the trainer goes on."""
+        """Start the processes; they load the game, and begin an episode from `seed`, while
+        the trainer goes on."""
         self.losses = 0
         self._make, self._race, self._layout = make, race, layout
-        self._workers, self._seed = workers, 0
+        self._workers, self._seed = workers, seed
         self._memory = layout.create_memory()
         self.slots = Slots(layout, self._memory)
         self._in_a_row: dict[int, list[WorkerLoss]] = {}
         self._incarnations = [0] * layout.num_envs
+        self._spares: list[WorkerProcess] = []
         self._processes = [self._spawn(index) for index in range(layout.num_envs)]
+        self._call_reset(seed, None)
+        self._begun = True
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
         """Begin an episode everywhere, from `seed` if given; the first infos.
@@ -45,14 +54,23 @@ class ProcessPool:
         Raises:
             WorkersLostError: one environment has lost too many workers in a row.
         """
+        everyone = range(len(self._processes))
+        if not (self._begun and seed == self._seed and options is None):
+            if self._begun:
+                self._answers(everyone)  # of the episodes that nobody wants
+            self._call_reset(seed, options)
+        self._begun = False
+        answers = self._answers(everyone)
+        lost = [index for index, answer in answers.items() if isinstance(answer, WorkerLoss)]
+        answers |= self._replace(lost, options)
+        self._refill()
+        return list(answers.values())
+
+    def _call_reset(self, seed: int | None, options: dict[str, Any] | None) -> None:
         if seed is not None:
             self._seed, self._incarnations = seed, [0] * len(self._processes)
         for index, process in enumerate(self._processes):
-            process.call("reset", None if seed is None else self._seed_of(index), options)
-        answers = self._answers(range(len(self._processes)))
-        lost = [index for index, answer in answers.items() if isinstance(answer, WorkerLoss)]
-        answers |= self._replace(lost, options)
-        return list(answers.values())
+            process.call("reset", index, None if seed is None else self._seed_of(index), options)
 
     def send(self, members: range) -> None:
         """Let `members` step with the actions in the slots."""
@@ -60,7 +78,7 @@ class ProcessPool:
             self._processes[index].step()
 
     def receive(self, members: range) -> list[Answer]:
-        """What came of their steps; stays until the successors of lost workers are ready.
+        """What came of their steps; stays until the successors of lost workers have begun.
 
         Raises:
             WorkersLostError: one environment has lost too many workers in a row.
@@ -72,6 +90,7 @@ class ProcessPool:
                 self._in_a_row.pop(index, None)
         if lost:
             answers |= {index: Lost(info) for index, info in self._replace(lost, None).items()}
+            self._refill()
         return list(answers.values())
 
     def get_states(self) -> list[Any]:
@@ -99,10 +118,11 @@ class ProcessPool:
 
     def close(self) -> None:
         """End the processes, by force where they do not leave at once."""
-        for process in self._processes:
+        processes = [*self._processes, *self._spares]
+        for process in processes:
             process.hang_up()
         deadline = time.monotonic() + LEAVE_TIME
-        for process in self._processes:
+        for process in processes:
             process.end(max(0.0, deadline - time.monotonic()))
         os.close(self._memory)
 
@@ -129,11 +149,26 @@ class ProcessPool:
             for index in lost:
                 self._count(index)
                 self._incarnations[index] += 1
-                self._processes[index] = self._spawn(index)
-                self._processes[index].call("reset", self._seed_of(index), options)
+                self._processes[index] = self._take_spare(index) or self._spawn(index)
+                self._processes[index].call("reset", index, self._seed_of(index), options)
             infos |= self._answers(lost)
             lost = [index for index in lost if isinstance(infos[index], WorkerLoss)]
         return infos
+
+    def _take_spare(self, index: int) -> WorkerProcess | None:
+        """A spare to go on with environment `index`: ready, or further than a new one."""
+        while self._spares:
+            spare = self._spares.pop(0)
+            if spare.alive:
+                spare.index = index
+                return spare
+            spare.end(0.0)
+        return None
+
+    def _refill(self) -> None:
+        """Start the spares that are missing; nobody waits for them."""
+        while len(self._spares) < self._workers.spares:
+            self._spares.append(self._spawn(None))
 
     def _count(self, index: int) -> None:
         loss = self._processes[index].loss
@@ -146,7 +181,7 @@ class ProcessPool:
         if len(in_a_row) > self._workers.max_losses:
             raise WorkersLostError(in_a_row, self._workers.max_losses)
 
-    def _spawn(self, index: int) -> WorkerProcess:
+    def _spawn(self, index: int | None) -> WorkerProcess:
         return WorkerProcess(self._make, self._race, self._layout, self._memory, index)
 
     def _seed_of(self, index: int) -> int:

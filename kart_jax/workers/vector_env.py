@@ -39,7 +39,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
     def __init__(
         self, race: RaceConfig, workers: WorkerConfig, seed: int, make: MakeEnv = make_env
     ) -> None:
-        """Start the workers.
+        """Start the workers; they begin an episode meanwhile, which `start` or `reset` gets.
 
         Args:
             race: what each environment runs.
@@ -69,17 +69,22 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self._last_frames: list[NDArray[np.uint8]] = []
         self._stack: FrameStack | None = None
         self._seed: int | None = seed
-        self._pool = self._make_pool(replace(race, stack=1), workers, frame_shape, make)
+        self._pool = self._make_pool(replace(race, stack=1), workers, frame_shape, make, seed)
 
     def _make_pool(
-        self, race: RaceConfig, workers: WorkerConfig, frame_shape: tuple[int, ...], make: MakeEnv
+        self,
+        race: RaceConfig,
+        workers: WorkerConfig,
+        frame_shape: tuple[int, ...],
+        make: MakeEnv,
+        seed: int,
     ) -> Pool:
         actions = self.single_action_space
         assert actions.shape is not None
         layout = Layout(self.num_envs, frame_shape, actions.shape, np.dtype(actions.dtype).str)
         if workers.workers == "serial":
             return SerialPool(make, race, layout)
-        return ProcessPool(make, race, layout, workers)
+        return ProcessPool(make, race, layout, workers, seed)
 
     @property
     def losses(self) -> int:
@@ -162,7 +167,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Begin an episode everywhere; stacks `[N, T, H, W, C]` and infos."""
+        """Begin an episode everywhere; read-only stacks `[N, T, H, W, C]` and infos."""
         self._seed = self._seed if seed is None else seed
         infos: dict[str, Any] = {}
         batches = self.start(options)
@@ -178,6 +183,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self, actions: ArrayLike
     ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Step everywhere with `actions` `[N, ...]`; stacks `[N, T, H, W, C]` and the rest.
+
+        Stacks are read-only views of frames that are stored once, and are never overwritten.
 
         Where an episode ended, `infos` has its `final_obs` and `final_info`
         (`{"lost": True}` if its worker was lost).
@@ -233,7 +240,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         slots = self._pool.slots
         batch = StepBatch(
             frames=self._frames(group),
-            final_frames=np.zeros_like(slots.frames[rows]),
+            final_frames=np.zeros(slots.frames[rows].shape, np.uint8),  # not touched until used
             rewards=slots.rewards[rows].copy(),
             terminated=slots.terminated[rows].copy(),
             truncated=slots.truncated[rows].copy(),
@@ -263,4 +270,6 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
 
 
 def _joined(batches: list[StepBatch], name: str) -> NDArray[Any]:
+    if len(batches) == 1:
+        return getattr(batches[0], name)
     return np.concatenate([getattr(batch, name) for batch in batches])

@@ -20,11 +20,16 @@ LOG_BYTES = 1 << 20
 
 
 class EnvRunner:
-    """Steps one environment on its row of the slots."""
+    """Steps one environment on its row of the slots, which it is told by `reset`."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], slots: Slots, index: int) -> None:
-        """Let `env` (stacks of one frame) fill row `index`."""
+    def __init__(self, env: gymnasium.Env[Any, Any], slots: Slots) -> None:
+        """Let `env` (stacks of one frame) fill a row of `slots`."""
         self.env = env
+        self._slots = slots
+
+    def reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
+        """Begin an episode on row `index`; its first info."""
+        slots = self._slots
         self._frame = slots.frames[index]
         self._final_frame = slots.final_frames[index]
         self._action = slots.actions[index : index + 1]
@@ -32,9 +37,9 @@ class EnvRunner:
         self._terminated = slots.terminated[index : index + 1]
         self._truncated = slots.truncated[index : index + 1]
         self._track = slots.tracks[index : index + 1]
+        return self._begin(seed, options)
 
-    def reset(self, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
-        """Begin an episode; its first info."""
+    def _begin(self, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
         observation, info = self.env.reset(seed=seed, options=options)
         self._frame[:] = observation[-1]
         self._track[0] = str(info.get("track", "")).encode()
@@ -51,7 +56,7 @@ class EnvRunner:
             self._frame[:] = observation[-1]
             return None
         self._final_frame[:] = observation[-1]
-        return info, self.reset(None, None)
+        return info, self._begin(None, None)
 
     def get_state(self) -> Any:
         """The environment's state, or None if it cannot save one."""
@@ -70,10 +75,13 @@ def main() -> None:
     faulthandler.enable()  # a crash's stack goes to stderr: the last words
     link = socket.socket(fileno=int(sys.argv[1]))
     _, descriptors, _, _ = socket.recv_fds(link, 1, 1)
-    make, race, layout, index = receive_object(link)
+    make, race, layout, spare = receive_object(link)
     slots = Slots(layout, descriptors[0])
     os.close(descriptors[0])
-    _serve(link, EnvRunner(make(race), slots, index))
+    env = make(race)
+    if spare:
+        env.reset()  # load the game now, not when it is waited for
+    _serve(link, EnvRunner(env, slots))
     os._exit(0)  # skip the game's own clean-up, which may hang
 
 

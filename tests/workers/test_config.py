@@ -16,6 +16,7 @@ from kart_jax.workers.config import WorkerConfig
         ({"workers": "thread"}, "workers = 'thread' .* one of process, serial"),
         ({"step_timeout": 0.0}, "step_timeout = 0.0 .* at least 0.01 s"),
         ({"start_timeout": -1.0}, "start_timeout = -1.0 .* at least 0.01 s"),
+        ({"spares": -1}, "spares = -1 .* at least 0"),
         ({"max_losses": 0}, "max_losses = 0 .* at least 1"),
     ],
 )

@@ -1,6 +1,7 @@
 """Stacks put together from single frames."""
 
 import numpy as np
+import pytest
 
 from kart_jax.workers.frame_stack import FrameStack
 
@@ -23,12 +24,23 @@ def test_by_hand() -> None:
     assert stack.stacks()[..., 0, 0, 0].tolist() == [[5, 5, 5], [20, 30, 40]]
 
 
-def test_stacks_are_new_arrays() -> None:
-    stack = FrameStack(1, 2, (1, 1, 1))
-    stack.push(frames(1), np.ones(1, bool))
-    before = stack.stacks()
-    stack.push(frames(2), np.zeros(1, bool))
-    assert before.ravel().tolist() == [1, 1]
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_no_stack_is_ever_overwritten(depth: int) -> None:
+    """However long it goes on, and whoever's episode ends meanwhile."""
+    stack = FrameStack(2, depth, (1, 1, 1))
+    rng = np.random.default_rng(0)
+    history: list[list[int]] = [[], []]
+    kept = []
+    for number in range(1, 120):
+        first = rng.uniform(size=2) < 0.1 if number > 1 else np.ones(2, bool)
+        stack.push(frames(number, 255 - number), first)
+        for env, value in enumerate((number, 255 - number)):
+            history[env] = [value] * depth if first[env] else [*history[env][1:], value]
+        kept.append((stack.stacks(), [list(past) for past in history]))
+    for stacks, expected in kept:
+        assert stacks[..., 0, 0, 0].tolist() == expected
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0][0][:] = 0
 
 
 def test_a_stack_of_one_is_the_newest_frame() -> None:

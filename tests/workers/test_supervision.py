@@ -103,9 +103,13 @@ def pids(envs: KartVectorEnv) -> list[int]:
     return [process.pid for process in envs._pool._processes]  # type: ignore[attr-defined]
 
 
+def spare_pids(envs: KartVectorEnv) -> list[int]:
+    return [process.pid for process in envs._pool._spares]  # type: ignore[attr-defined]
+
+
 def test_every_fault_in_step_and_reset(faults: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One worker is lost to each; the other's transitions go on as if nothing happened."""
-    workers = WorkerConfig(num_envs=2, step_timeout=2.0)
+    workers = WorkerConfig(num_envs=2, step_timeout=2.0, spares=0)
     with KartVectorEnv(RACE, workers, SEED, make_misbehaving) as envs:
         mirror = Mirror(envs)
         for number, (command, fault) in enumerate(
@@ -132,7 +136,7 @@ def test_every_fault_in_step_and_reset(faults: Path, caplog: pytest.LogCaptureFi
 def test_every_fault_at_start(faults: Path, caplog: pytest.LogCaptureFixture, command: str) -> None:
     for fault in CAUSES:
         (faults / f"{command}-{fault}").touch()
-    workers = WorkerConfig(num_envs=2, start_timeout=8.0, max_losses=4)
+    workers = WorkerConfig(num_envs=2, start_timeout=8.0, spares=0, max_losses=4)
     with KartVectorEnv(RACE, workers, SEED, make_misbehaving) as envs:
         (batch, other) = envs.start()
         assert batch.first.all()
@@ -161,6 +165,29 @@ def test_all_workers_at_once_while_idle_and_while_stepping() -> None:
             os.kill(pid, signal.SIGKILL)
         assert mirror.receive(0, actions).lost.all()
         assert not any(batch.lost.any() for batch in mirror.step())
+
+
+def test_spares_take_over_and_are_themselves_replaced() -> None:
+    """Losses in turn, two at once of which one finds a spare, and a spare that has died."""
+    with KartVectorEnv(RACE, WorkerConfig(num_envs=3, groups=1), SEED) as envs:
+        mirror = Mirror(envs)
+        for victims in ([0], [0], [1, 2]):
+            spare = spare_pids(envs)
+            for victim in victims:
+                os.kill(pids(envs)[victim], signal.SIGKILL)
+            (batch,) = mirror.step()
+            assert np.flatnonzero(batch.lost).tolist() == victims
+            assert [pids(envs)[victims[0]]] == spare
+            assert len(spare_pids(envs)) == 1
+        (dead,) = spare_pids(envs)
+        os.kill(dead, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(dead)], timeout=10)
+        os.kill(pids(envs)[2], signal.SIGKILL)
+        (batch,) = mirror.step()
+        assert batch.lost.sum() == 1
+        assert dead not in pids(envs)
+        mirror.step()
+        assert mirror.lost == envs.losses == 5
 
 
 def test_a_worker_lost_while_states_are_saved() -> None:
