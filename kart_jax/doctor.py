@@ -5,6 +5,7 @@ training cannot run.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -34,6 +35,7 @@ NCCL_MEMORY = 512 * 10**6
 """Bytes of /dev/shm that several NVIDIA GPUs need to talk to each other."""
 CGROUP = Path("/sys/fs/cgroup")
 TIMED_FRAMES = 50
+GL_RENDERER = 0x1F01
 PROBE_SECONDS = 120
 
 
@@ -145,7 +147,8 @@ def check_frame(config: TrainConfig) -> Check:
     if isinstance(result, str):
         remedy = "see to the FAILED lines above; the last words of the game are printed here"
         return Check("one frame", "FAILED", f"{size}: {result}", remedy)
-    found = f"{size} on {race.track[0]}, {result['rate']:.0f} frames/s in one process"
+    rate = f"{result['rate']:.0f} frames/s in one process"
+    found = f"{size} on {race.track[0]}, {rate}, drawn by {result['renderer']}"
     if result["spread"] == 0:
         return Check("one frame", "FAILED", f"{found}, all of one colour", "update the driver")
     return Check("one frame", "ok", found)
@@ -170,7 +173,7 @@ def jax_devices() -> dict[str, Any]:
 
 
 def frame_rate(preset: str) -> dict[str, Any]:
-    """Return the frames a second that this process draws, and the spread of a frame's values."""
+    """Return who draws, the frames a second of this process, and the spread of a frame's values."""
     with make_env(replace(PRESETS[preset].race, stack=1)) as env:
         env.reset(seed=0)
         start = time.perf_counter()
@@ -179,7 +182,14 @@ def frame_rate(preset: str) -> dict[str, Any]:
             if terminated or truncated:
                 env.reset()
         seconds = time.perf_counter() - start
-    return {"rate": TIMED_FRAMES / seconds, "spread": int(frame.max()) - int(frame.min())}
+        name_of = ctypes.CDLL("libGL.so.1").glGetString
+        name_of.argtypes, name_of.restype = [ctypes.c_uint], ctypes.c_char_p
+        renderer = (name_of(GL_RENDERER) or b"an unknown renderer").decode(errors="replace")
+    return {
+        "renderer": renderer,
+        "rate": TIMED_FRAMES / seconds,
+        "spread": int(frame.max()) - int(frame.min()),
+    }
 
 
 def _probe(function: str, *arguments: str) -> dict[str, Any] | str:

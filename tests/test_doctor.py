@@ -36,7 +36,8 @@ def test_this_machine_can_train() -> None:
     run = run_doctor("--num-envs", "1")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("\nok ") == 7
-    assert "frames/s in one process" in run.stdout
+    assert "frames/s in one process, drawn by" in run.stdout
+    assert "unknown renderer" not in run.stdout
     assert run.stdout.endswith("This machine can train.\n")
 
 
@@ -119,9 +120,13 @@ def test_several_gpus_need_shared_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_black_frame_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_probe", lambda *_: {"rate": 100.0, "spread": 0})
+    monkeypatch.setattr(
+        doctor, "_probe", lambda *_: {"renderer": "llvmpipe", "rate": 100.0, "spread": 0}
+    )
     assert doctor.check_frame(CONFIG).state == "FAILED"
-    monkeypatch.setattr(doctor, "_probe", lambda *_: {"rate": 100.0, "spread": 200})
+    monkeypatch.setattr(
+        doctor, "_probe", lambda *_: {"renderer": "llvmpipe", "rate": 100.0, "spread": 200}
+    )
     assert doctor.check_frame(CONFIG).state == "ok"
 
 
