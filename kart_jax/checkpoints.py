@@ -106,8 +106,12 @@ class Checkpoints:
 
     def _write(self, checkpoint: Checkpoint, target: Path) -> None:
         options = ocp.CheckpointManagerOptions(
-            create=True, enable_async_checkpointing=False, step_prefix=None
+            create=False,
+            enable_async_checkpointing=False,
+            step_prefix=None,
+            multiprocessing_options=_alone(),
         )
+        self.folder.mkdir(parents=True, exist_ok=True)
         if target.exists():
             shutil.rmtree(target)
         with ocp.CheckpointManager(self.folder, options=options) as manager:
@@ -204,7 +208,8 @@ def find(path: Path) -> Path:
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
     """The plain values of a checkpoint."""
-    return _restore(checkpoint, "progress", ocp.JsonCheckpointHandler(), ocp.args.JsonRestore())
+    handler = ocp.JsonCheckpointHandler(multiprocessing_options=_alone())
+    return _restore(checkpoint, "progress", handler, ocp.args.JsonRestore())
 
 
 def read_policy(checkpoint: Path, template: Any) -> Any:
@@ -219,7 +224,7 @@ def read_learner(checkpoint: Path, template: Any) -> Any:
 
 def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
     empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
-    handler = ocp.StandardCheckpointHandler()
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
     arrays = _restore(checkpoint, item, handler, ocp.args.StandardRestore(empty))
     for (path, expected), array in zip(
         jax.tree.leaves_with_path(empty), jax.tree.leaves(arrays), strict=True
@@ -235,10 +240,16 @@ def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
 
 def _restore(checkpoint: Path, item: str, handler: Any, args: Any) -> Any:
     try:
-        with ocp.Checkpointer(handler) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
             return checkpointer.restore(checkpoint / item, args=args)
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{checkpoint / item} does not fit this run: {error}") from error
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Not to wait for the other processes of a run: they have nothing to save or to read."""
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
 
 
 def _write_json(path: Path, values: Any) -> None:

@@ -77,6 +77,40 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class ClusterConfig:
+    """The processes that train one policy, each with workers and devices of its own; what
+    differs from start to start is no part of a run's configuration. See docs/clusters.md."""
+
+    distributed: bool = False
+    """This is one of several processes, as SLURM, Kubernetes or a TPU tell, or these flags."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, a free port there, where no cluster tells it."""
+    num_processes: int | None = None
+    """How many processes there are, where no cluster tells it."""
+    process_id: int | None = None
+    """Which of them this is, from 0, where no cluster tells it."""
+    heartbeat: int = 30
+    """Seconds without a sign of life after which a process is lost and the others end."""
+
+    def __post_init__(self) -> None:
+        """Refuse flags that do not make a cluster."""
+        named = ("coordinator", "num_processes", "process_id")
+        given = [name for name in named if getattr(self, name) is not None]
+        check(self.distributed or not given, "distributed", False, f"given with {given}")
+        check(len(given) in (0, 3), "coordinator", self.coordinator, f"given with {named[1:]}")
+        if given:
+            host, _, port = str(self.coordinator).rpartition(":")
+            check(
+                bool(host) and port.isdecimal(), "coordinator", self.coordinator, "like HOST:12345"
+            )
+            count, number = self.num_processes or 0, self.process_id
+            check(count >= 1, "num_processes", count, "at least 1")
+            assert number is not None
+            check(0 <= number < count, "process_id", number, f"from 0 to {count - 1}")
+        check(self.heartbeat >= 2, "heartbeat", self.heartbeat, "at least 2 s")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that a run depends on."""
 
@@ -186,6 +220,11 @@ def parse(
         ValueError: a value is not allowed, or a saved configuration cannot be read.
         SystemExit: a flag is unknown or malformed, or help was asked for.
     """
+    return parse_all(arguments)[0]
+
+
+def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, ClusterConfig]:
+    """As `parse`, and what the command line says of the processes that take part."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(PRESETS), default="cpu")
@@ -207,16 +246,29 @@ def parse(
         description="Train a policy that races from pixels.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return parsed.train
+    return parsed.train, parsed.cluster
 
 
 @dataclass(frozen=True)
 class _CommandLine:
     train: TrainConfig
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     config: Annotated[
         Path | None,
         tyro.conf.arg(help="A config.json of an earlier run, edited or not, to start from."),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.cluster.distributed:
+            named = self.train.run.run_dir is not None
+            check(named, "run_dir", None, "given with --distributed: all processes share it")
+            overlap = self.train.ppo.overlap
+            check(
+                not overlap,
+                "overlap",
+                overlap,
+                "False with --distributed: its processes act at their own pace and learn in step",
+            )
 
 
 def load(path: Path) -> TrainConfig:

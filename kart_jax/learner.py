@@ -44,6 +44,8 @@ class Actor:
 
     variables: Any
     key: jax.Array
+    """uint32: data of a random key; pmap copies keys themselves over the host, if there are
+    several processes."""
 
 
 class Learner:
@@ -58,10 +60,10 @@ class Learner:
         self.devices = devices
         self._act = devices.map(self._act_on_device, donate=(1,))
         self._final_values = devices.map(self._final_values_on_device, donate=(1,))
-        self._prepare = devices.map(self._prepare_on_device, donate=(1,))
-        self._gradient_step = devices.map(ppo.gradient_step, donate=(0,))
-        self._refresh = devices.map(ppo.refresh_statistics, donate=(0,))
-        self._act_key = devices.map(lambda state: state.key_for(KEY_ACT))
+        self._prepare = devices.map_together(self._prepare_on_device, donate=(1,))
+        self._gradient_step = devices.map_together(ppo.gradient_step, donate=(0,))
+        self._refresh = devices.map_together(ppo.refresh_statistics, donate=(0,))
+        self._act_key = devices.map(lambda s: jax.random.key_data(s.key_for(KEY_ACT)))
         self._create = devices.map(self._create_on_device)
         self._head = devices.map(lambda rollout: jax.tree.map(jnp.copy, buffer.head(rollout)))
         self._load_head = devices.map(buffer.with_head, donate=(0,))
@@ -117,6 +119,10 @@ class Learner:
         restored = {n: from_state_dict(getattr(template, n), rest[n]) for n in _REST}
         self.state = replace(self.state, **self.devices.replicate(restored))
 
+    def share_state(self) -> None:
+        """Replace the state by that of the first process, as all processes do."""
+        self.load_state(*self.devices.broadcast(self.save_state()))
+
     def save_heads(self, rollouts: Sequence[Rollout]) -> list[dict[str, jax.Array]]:
         """What each rollout carries over from the one before, on the devices."""
         return [self._head(rollout) for rollout in rollouts]
@@ -158,7 +164,8 @@ class Learner:
     def _act_on_device(
         self, actor: Actor, rollout: Rollout, frames: jax.Array, first: jax.Array
     ) -> tuple[Rollout, jax.Array]:
-        return self.ppo.agent.act(actor.variables, rollout, actor.key, frames, first)
+        key = jax.random.wrap_key_data(actor.key)
+        return self.ppo.agent.act(actor.variables, rollout, key, frames, first)
 
     def _final_values_on_device(
         self, actor: Actor, rollout: Rollout, frames: jax.Array, truncated: jax.Array
@@ -231,7 +238,7 @@ class Update:
         for number, step in enumerate(steps):
             if not step["finite"]:
                 learner = self._learner
-                arrays = learner.devices.shards(self._batch.scalars)
+                arrays = learner.devices.shards_of_all(self._batch.scalars)
                 statistics = {
                     "gradient_step": number,
                     "metrics": {name: float(value) for name, value in step.items()},

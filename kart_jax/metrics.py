@@ -83,7 +83,11 @@ class MetricsWriter:
     a resumed run have neither a gap nor an overlap.
     """
 
-    def __init__(self, run_dir: Path, start: int) -> None:
+    def __init__(self, run_dir: Path | None, start: int) -> None:
+        """Write to `run_dir`, or nowhere: another process of the run does."""
+        self._nowhere = run_dir is None
+        if run_dir is None:
+            return
         from tensorboardX import SummaryWriter
 
         self._lines_path = run_dir / "metrics.jsonl"
@@ -93,6 +97,8 @@ class MetricsWriter:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one update."""
+        if self._nowhere:
+            return
         line = {"step": step, "wall_time": time.time()} | {
             name: value if math.isfinite(value) else None for name, value in metrics.items()
         }
@@ -103,6 +109,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flush everything to disk."""
+        if self._nowhere:
+            return
         self._lines.close()
         self._board.close()
 

@@ -2,7 +2,8 @@
 
 Arrays of one device become arrays with a leading axis of devices; functions of one
 device's arrays become functions of those by `jax.pmap`. Environments are split evenly:
-device d has the d-th part of each group of workers.
+device d has the d-th part of each group of workers. Where a run has several processes,
+each of them holds the arrays of its own devices, and sees no others.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import platformdirs
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kart_jax.config import TrainConfig
@@ -40,12 +42,18 @@ class Devices:
         self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         # Virtual CPU devices share one pool of threads; with several programs in flight, one
         # that waits for the others in a reduction can hold the thread that another needs.
-        self._one_at_a_time = self.count > 1 and self.local[0].platform == "cpu"
+        self._one_at_a_time = jax.device_count() > 1 and self.local[0].platform == "cpu"
+        self._largest = self.map_together(lambda x: jax.lax.pmax(x, AXIS))
 
     @property
     def count(self) -> int:
         """Devices of this process."""
         return len(self.local)
+
+    @property
+    def processes(self) -> int:
+        """Processes of this run, each with as many devices."""
+        return jax.process_count()
 
     @property
     def kind(self) -> str:
@@ -76,8 +84,25 @@ class Devices:
             )
 
     def map(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Run `function` on every device at once; arguments `donate` are consumed."""
-        mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate)
+        """Run `function` on every device of this process; arguments `donate` are consumed.
+
+        Other processes need not do the same: `AXIS` has the devices of this one alone.
+        """
+        return self._map(function, donate, self.local)
+
+    def map_together(
+        self, function: Callable[..., Any], donate: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        """As `map`, with all devices of all processes in `AXIS`: all call it, or all wait."""
+        return self._map(function, donate, None)
+
+    def _map(
+        self,
+        function: Callable[..., Any],
+        donate: tuple[int, ...],
+        devices: Sequence[jax.Device] | None,
+    ) -> Callable[..., Any]:
+        mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=donate, devices=devices)
         if not self._one_at_a_time:
             return mapped
         return lambda *arguments: jax.block_until_ready(mapped(*arguments))
@@ -120,3 +145,19 @@ class Devices:
     def place(self, tree: Any) -> Any:
         """Put host arrays `[D, ...]` onto the devices: the inverse of `shards`."""
         return jax.device_put(jax.tree.map(np.array, tree), self._sharding)
+
+    def largest(self, value: int) -> int:
+        """The largest `value` (32 bits) of all processes, which wait here for each other."""
+        if self.processes == 1:
+            return value
+        return int(self.first(self._largest(self.replicate(np.int32(value)))))
+
+    def broadcast(self, tree: Any) -> Any:
+        """The first process's host arrays in all processes, which have some of equal shapes."""
+        with jax.transfer_guard("allow"):
+            return multihost_utils.broadcast_one_to_all(tree)
+
+    def shards_of_all(self, tree: Any) -> Any:
+        """The `[D, ...]` arrays of all `P` processes on the host of each, `[P, D, ...]`."""
+        with jax.transfer_guard("allow"):
+            return multihost_utils.process_allgather(self.shards(tree))

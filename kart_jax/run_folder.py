@@ -17,14 +17,19 @@ SHAPING = (
 
 
 @contextmanager
-def open_run(config: TrainConfig) -> Iterator[Path]:
+def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
     """Make the folder of a new run, or open that of a run to resume; held while in use.
+
+    Of several processes of one run one alone may `write`, the others just get its name.
 
     Raises:
         ValueError: as `check_run`, or another process writes the run.
     """
-    check_run(config)
     run_dir = config.run.run_dir or default_folder(config)
+    if not write:
+        yield run_dir
+        return
+    check_run(config)
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:
         try:

@@ -10,6 +10,8 @@ from types import FrameType
 from typing import Any, Self
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = signal.SIGUSR1
+"""Asks as well, for another process of the run: no second signal after one of those."""
 GRACE = 9.0
 """Seconds from a request to stop until the process is ended as it is."""
 
@@ -53,7 +55,7 @@ class StopRequest:
         self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
         self._listener = threading.Thread(target=_listen, args=(heard,), daemon=True)
         self._listener.start()
-        for number in STOPPING:
+        for number in (*STOPPING, PASSED_ON):
             self._before[number] = signal.signal(number, self._handle)
         return self
 

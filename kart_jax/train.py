@@ -1,5 +1,6 @@
 """`python -m kart_jax.train`: train a policy, from an empty folder or from where it stopped."""
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kart_jax.config import TrainConfig, parse
+from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
 
@@ -16,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; the exit status is 0, or 1 with an error printed."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        config = parse(arguments)
-        return run(config)
+        config, cluster = parse_all(arguments)
+        return run(config, cluster=cluster)
     except (ValueError, RuntimeError, OSError) as error:
         if os.environ.get("KART_JAX_TRACEBACK"):
             raise
@@ -25,22 +26,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(config: TrainConfig, make: MakeEnv = make_env) -> int:
+def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | None = None) -> int:
     """Train as configured, on environments that `make` makes, and show what came of it."""
+    from kart_jax.cluster import Cluster, join, leave
     from kart_jax.game.catalogue import check_installed
     from kart_jax.parallel import Devices, enable_compilation_cache
     from kart_jax.run_folder import check_run, open_run
     from kart_jax.trainer import Trainer, find_source
 
-    check_run(config)
-    check_installed(config.race)
+    if cluster is not None and cluster.distributed:
+        join(cluster)
     enable_compilation_cache()
     devices = Devices()
-    devices.check_divides(config)
-    find_source(config, config.run.run_dir)
-    with open_run(config) as run_dir:
+    processes = Cluster(devices)
+    processes.check_same(config)
+
+    def check() -> None:
+        check_installed(config.race)
+        devices.check_divides(config)
+        if processes.is_first:
+            check_run(config)
+            find_source(config, config.run.run_dir)
+
+    with contextlib.ExitStack() as stack:
+        processes.together(check)
+        run_dir = processes.together(
+            lambda: stack.enter_context(open_run(config, write=processes.is_first))
+        )
         finished = Trainer(config, run_dir, devices, make).train()
-    if not config.run.quiet:
+    leave()
+    if processes.is_first and not config.run.quiet:
         _show(run_dir, finished)
     return 0
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ import jax
 
 from kart_jax import checkpoints
 from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
-from kart_jax.config import TrainConfig
+from kart_jax.cluster import Cluster, PeerFailedError, StopRelay
+from kart_jax.config import RunConfig, TrainConfig
 from kart_jax.console import Console
 from kart_jax.evaluator import Evaluator
 from kart_jax.game import make_env
@@ -68,11 +70,14 @@ class Trainer:
         self.stopwatch = Stopwatch()
         self._reached = False
         self._devices = devices
+        self._cluster = Cluster(devices)
         groups = config.workers.group_count(devices.count)
         self._workers = replace(config.workers, groups=groups)
         self._stop = StopRequest()
         self._window = EpisodeWindow()
-        self._exact = config.race.simulator == "fake" and not config.ppo.overlap
+        self._exact = (
+            config.race.simulator == "fake" and not config.ppo.overlap and self._cluster.count == 1
+        )
         self._spec = policy_spec(config)
 
     def train(self) -> bool:
@@ -83,63 +88,104 @@ class Trainer:
 
         Raises:
             WorkersLostError: workers kept dying; the last update was saved.
+            PeerFailedError: another process of the run failed; the last update was saved.
             CheckpointError: the last checkpoint could not be saved, or none fits this run.
             RuntimeError: a loss or gradient was not finite.
         """
-        config = self.config
-        source = find_source(config, self.run_dir)
-        seed = config.run.seed
-        if isinstance(source, Resumed):  # not the same races again
-            seed = derive_seed(seed, source.progress["step"])
-        with self._stop, KartVectorEnv(config.race, self._workers, seed, self._make) as envs:
+        config, cluster = self.config, self._cluster
+        source = self._find_source()
+        # After a resume not the same races again.
+        seed = derive_seed(config.run.seed, self.step) if self.step else config.run.seed
+        first = cluster.index * config.workers.num_envs
+        with (
+            self._stop,
+            StopRelay(self._stop),
+            KartVectorEnv(config.race, self._workers, seed, self._make, first) as envs,
+        ):
             try:
                 with self.stopwatch("compile and load"):
-                    self._build(envs)
-                    self._restore(source)
+                    cluster.together(lambda: self._begin(envs, first, source))
+                    if cluster.count > 1:
+                        self._learner.share_state()
             except Interrupted:
                 return False
             self._saver = Checkpoints(self.run_dir, config.run.keep)
-            self._writer = MetricsWriter(self.run_dir, self.step)
-            self._console = Console(config.run, self.step)
+            self._writer = MetricsWriter(self.run_dir if cluster.is_first else None, self.step)
+            self._console = Console(self._console_options, self.step)
             best = checkpoints.read_best(self._saver.folder)
             self._evaluator = Evaluator(config, self._spec, best and best["metrics"])
             try:
                 with self._console, jax.transfer_guard("disallow"):
-                    self._run()
+                    finished = self._run()
             finally:
-                saved = self._saver.close()
+                self._saver.close()
                 self._writer.close()
-        if not saved:
-            raise CheckpointError("the last checkpoint could not be saved")
-        if not config.run.quiet:
+        if not self._console_options.quiet:
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
-        return self._stop.name is None
+        return finished
 
-    def _build(self, envs: KartVectorEnv) -> None:
+    def _find_source(self) -> Source | None:
+        """What to begin with, of which the others get the state; and at which step, all of them."""
+        cluster = self._cluster
+        source = cluster.together(
+            lambda: find_source(self.config, self.run_dir) if cluster.is_first else None
+        )
+        step = source.progress["step"] if isinstance(source, Resumed) else 0
+        high, low = divmod(step, 2**30)
+        self.step = self._devices.largest(high) * 2**30 + self._devices.largest(low)
+        return source
+
+    @property
+    def _console_options(self) -> RunConfig:
+        run = self.config.run
+        return run if self._cluster.is_first else replace(run, quiet=True)
+
+    def _begin(self, envs: KartVectorEnv, first: int, source: Source | None) -> None:
+        """Make what learns and what collects, as they were where a run is gone on with."""
+        self._build(envs, first)
+        self._restore(source)
+
+    def _build(self, envs: KartVectorEnv, first: int) -> None:
         config, spec = self.config, self._spec
         agent = Agent(
             spec.module(AXIS), spec.actions, spec.observation_shape, config.ppo.random_shift
         )
         self._envs = envs
         self._learner = Learner(PPO(agent, config.ppo, AXIS), self._devices, config.run.seed)
-        rollouts = self._learner.create_rollouts(envs.num_envs, len(envs.groups))
+        rollouts = self._learner.create_rollouts(envs.num_envs, len(envs.groups), first)
         self._collector = Collector(envs, self._learner, rollouts, self.stopwatch, self._stop)
 
-    def _run(self) -> None:
-        """Train, and save the last finished update however it ends, unless by an error of ours."""
+    def _run(self) -> bool:
+        """Train, and save the last finished update however it ends, unless by an error of ours.
+
+        Returns:
+            Whether nobody asked it to stop.
+        """
         try:
-            self._mark(self._env_states())
+            self._mark(self._cluster.together(self._env_states))
         except Interrupted:
-            return  # nothing has changed since the last checkpoint
+            return False  # nothing has changed since the last checkpoint
         self._saved = self.step
+        finished = True
         try:
             self._loop()
         except Interrupted:
-            pass
-        except WorkersLostError:
-            self._save()
+            finished = False
+        except (WorkersLostError, PeerFailedError):
+            self._save_last()
             raise
+        self._save_last()
+        return finished
+
+    def _save_last(self) -> None:
+        """Save before the end; nobody leaves before it is done, which would end the others.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
         self._save()
+        if self._cluster.any(not self._saver.wait()):
+            raise CheckpointError("the last checkpoint could not be saved")
 
     def _loop(self) -> None:
         """Update after update, until the steps or time are used up or the target is reached."""
@@ -147,11 +193,10 @@ class Trainer:
         deadline = time.monotonic() + 60 * (self.config.run.minutes or float("inf"))
         under_way: tuple[Update, Collected] | None = None
         while self._steps_begun(under_way) < self.config.run.total_steps:
-            if self._reached or time.monotonic() > deadline:
+            if self._cluster.any(self._reached or time.monotonic() > deadline):
                 break
             between = partial(self._advance, under_way[0] if under_way else None)
-            collected = collector.collect(learner.actor(), between)
-            collected.env_states = self._env_states()
+            collected = self._cluster.together(partial(self._collect, between))
             if under_way:
                 self._finish(*under_way)
             with self.stopwatch("learn"):
@@ -168,13 +213,19 @@ class Trainer:
         if under_way:
             self._finish(*under_way)
 
+    def _collect(self, between: Callable[[], None]) -> Collected:
+        """A rollout, and the environments' states after it."""
+        collected = self._collector.collect(self._learner.actor(), between)
+        collected.env_states = self._env_states()
+        return collected
+
     def _steps_begun(self, under_way: object) -> int:
         """Policy steps learnt from, or being learnt from."""
         return self.step + (self._steps_per_update if under_way else 0)
 
     @property
     def _steps_per_update(self) -> int:
-        return self.config.steps_per_update * jax.process_count()
+        return self.config.steps_per_update * self._cluster.count
 
     def _advance(self, update: Update | None) -> None:
         """While a group simulates: a gradient step of the update under way."""
@@ -186,22 +237,25 @@ class Trainer:
         """Finish an update, log it, and save it when a checkpoint is due."""
         try:
             with self.stopwatch("learn"):
-                metrics = update.finish(self._stop.check)
-        except NonFiniteError as error:
+                metrics = update.finish(lambda: self._cluster.together(self._stop.check))
+        except NonFiniteError as error:  # everywhere at once
             path = self.run_dir / "non_finite_batch.json"
-            path.write_text(json.dumps(error.statistics, indent=2), encoding="utf-8")
+            if self._cluster.is_first:
+                path.write_text(json.dumps(error.statistics, indent=2), encoding="utf-8")
             raise RuntimeError(f"{error} The batch's statistics are in {path}.") from None
         self._account(collected, metrics)
         self._mark(collected.env_states)
         best = None
         if self._evaluator.is_due(self.step - self._steps_per_update, self.step):
-            best = self._evaluate()
+            best = self._cluster.together(self._evaluate)
         if best or self.step - self._saved >= self.config.run.checkpoint_steps:
             self._save(best)
             self._saved = self.step
 
     def _evaluate(self) -> dict[str, float] | None:
-        """Race the policy as it is; the metrics if they are the best so far."""
+        """Race the policy as it is, in one process; the metrics if they are the best so far."""
+        if not self._cluster.is_first:
+            return None
         variables, _ = self._learner.save_state()
         with self.stopwatch("evaluate"), self._stop.interrupting():
             metrics = self._evaluator.evaluate(variables)
@@ -250,6 +304,8 @@ class Trainer:
 
     def _save(self, best: dict[str, float] | None = None) -> None:
         """Save the last boundary in the background; `best` are its metrics, if it raced best."""
+        if not self._cluster.is_first:
+            return
         with self.stopwatch("checkpoint"):
             boundary, collector = self._boundary, self._boundary.collector
             if collector is not None:
@@ -276,7 +332,6 @@ class Trainer:
             policy = checkpoints.read_policy(source.path, policy)
             learner = checkpoints.read_learner(source.path, learner)
             self._learner.load_state(policy, learner)
-            self.step = source.progress["step"]
             self._window = EpisodeWindow(from_plain(source.progress["episodes"]))
             saved = self._resumable(source.progress)
         if saved:

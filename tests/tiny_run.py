@@ -42,11 +42,15 @@ def arguments(run_dir: Path, updates: int, *more: str) -> list[str]:
     return ["--run-dir", str(run_dir), "--total-steps", steps, *TINY, *more]
 
 
-def start(args: list[str]) -> subprocess.Popen[str]:
+def start(args: list[str], **environment: str) -> subprocess.Popen[str]:
     """Start a training process; its output is kept for `finish`."""
-    command = [sys.executable, "-m", "kart_jax.train", *args]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, "-m", "kart_jax.train", *args],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 

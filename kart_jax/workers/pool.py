@@ -61,15 +61,20 @@ class SerialPool:
 
     losses = 0
 
-    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout) -> None:
-        """Make the environments."""
+    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout, first: int = 0) -> None:
+        """Make the environments; the run counts them from `first`, which decides their seeds."""
+        self._first = first
         self.slots = Slots(layout, None)
         self._runners = [EnvRunner(make(race), self.slots) for _ in range(layout.num_envs)]
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
         """Begin an episode everywhere, from `seed` if given; the first infos."""
         return [
-            runner.reset(index, None if seed is None else derive_seed(seed, index, 0), options)
+            runner.reset(
+                index,
+                None if seed is None else derive_seed(seed, self._first + index, 0),
+                options,
+            )
             for index, runner in enumerate(self._runners)
         ]
 

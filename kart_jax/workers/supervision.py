@@ -33,9 +33,14 @@ class ProcessPool:
         layout: Layout,
         workers: WorkerConfig,
         seed: int,
+        first: int = 0,
     ) -> None:
         """Start the processes; they load the game, and begin an episode from `seed`, while
-        the trainer goes on."""
+        the trainer goes on.
+
+        The run counts their environments from `first`, which decides their seeds too.
+        """
+        self._first = first
         self.losses = 0
         self._make, self._race, self._layout = make, race, layout
         self._workers, self._seed = workers, seed
@@ -185,4 +190,4 @@ class ProcessPool:
         return WorkerProcess(self._make, self._race, self._layout, self._memory, index)
 
     def _seed_of(self, index: int) -> int:
-        return derive_seed(self._seed, index, self._incarnations[index])
+        return derive_seed(self._seed, self._first + index, self._incarnations[index])

@@ -37,7 +37,12 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
     """
 
     def __init__(
-        self, race: RaceConfig, workers: WorkerConfig, seed: int, make: MakeEnv = make_env
+        self,
+        race: RaceConfig,
+        workers: WorkerConfig,
+        seed: int,
+        make: MakeEnv = make_env,
+        first: int = 0,
     ) -> None:
         """Start the workers; they begin an episode meanwhile, which `start` or `reset` gets.
 
@@ -46,6 +51,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             workers: how many, and how they are watched.
             seed: at least 0; each environment's own seed is derived from it.
             make: makes an environment; an importable function.
+            first: number of the first environment, where other processes of the same run
+                have those before it.
 
         Raises:
             ValueError: `race` is wrong, or its frames are not uint8 `[T, H, W, C]`.
@@ -69,6 +76,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self._last_frames: list[NDArray[np.uint8]] = []
         self._stack: FrameStack | None = None
         self._seed: int | None = seed
+        self._first = first
         self._pool = self._make_pool(replace(race, stack=1), workers, frame_shape, make, seed)
 
     def _make_pool(
@@ -83,8 +91,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         assert actions.shape is not None
         layout = Layout(self.num_envs, frame_shape, actions.shape, np.dtype(actions.dtype).str)
         if workers.workers == "serial":
-            return SerialPool(make, race, layout)
-        return ProcessPool(make, race, layout, workers, seed)
+            return SerialPool(make, race, layout, self._first)
+        return ProcessPool(make, race, layout, workers, seed, self._first)
 
     @property
     def losses(self) -> int:
