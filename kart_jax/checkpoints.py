@@ -112,6 +112,8 @@ class Checkpoints:
             multiprocessing_options=_alone(),
         )
         self.folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):  # nobody else writes here
+            shutil.rmtree(unfinished)
         if target.exists():
             shutil.rmtree(target)
         with ocp.CheckpointManager(self.folder, options=options) as manager:

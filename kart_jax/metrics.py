@@ -1,6 +1,7 @@
 """Where numbers go: TensorBoard, a file of JSON lines, and the time of each stage."""
 
 import json
+import logging
 import math
 import time
 from collections import defaultdict, deque
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 EPISODES = 100
 """Episodes that the running means are taken over."""
@@ -85,15 +88,14 @@ class MetricsWriter:
 
     def __init__(self, run_dir: Path | None, start: int) -> None:
         """Write to `run_dir`, or nowhere: another process of the run does."""
-        self._nowhere = run_dir is None
+        self._nowhere, self._failed = run_dir is None, False
         if run_dir is None:
             return
-        from tensorboardX import SummaryWriter
-
         self._lines_path = run_dir / "metrics.jsonl"
         self._drop_after(start)
         self._lines = self._lines_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start + 1)
+        self._board_path = run_dir / "tensorboard"
+        self._board = self._open_board(start)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one update."""
@@ -102,17 +104,39 @@ class MetricsWriter:
         line = {"step": step, "wall_time": time.time()} | {
             name: value if math.isfinite(value) else None for name, value in metrics.items()
         }
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        with self._surviving():
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+            if not self._board.file_writer.event_writer._worker.is_alive():
+                self._board = self._open_board(step)
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+            self._failed = False
 
     def close(self) -> None:
         """Flush everything to disk."""
         if self._nowhere:
             return
-        self._lines.close()
-        self._board.close()
+        with self._surviving():
+            self._lines.close()
+        with self._surviving():
+            self._board.close()
+
+    def _open_board(self, start: int) -> Any:
+        from tensorboardX import SummaryWriter
+
+        # Its thread dies of a full disk; a short queue would then block whoever fills it.
+        return SummaryWriter(str(self._board_path), purge_step=start + 1, max_queue=10_000)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Training goes on when the disk is full, with a word about it."""
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                log.warning("metrics cannot be written (%s); training goes on without", error)
+            self._failed = True
 
     def _drop_after(self, start: int) -> None:
         if not self._lines_path.exists():

@@ -146,6 +146,12 @@ def test_a_full_disk_is_reported_and_the_next_save_succeeds(tmp_path, monkeypatc
     assert checkpoints.latest(folder).name == "30"
 
 
+def test_what_an_ended_save_left_behind_goes_with_the_next(tmp_path):
+    (tmp_path / "checkpoints" / "10.orbax-checkpoint-tmp" / "policy").mkdir(parents=True)
+    folder = save(tmp_path, 20)
+    assert [path.name for path in folder.iterdir()] == ["20"]
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="neither a run"):
         checkpoints.find(tmp_path)

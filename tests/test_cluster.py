@@ -1,6 +1,5 @@
 """Training in two processes, as on two machines: the same run, and the same ends for both."""
 
-import os
 import re
 import signal
 import socket
@@ -10,11 +9,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from kart_jax import checkpoints
-from kart_jax.config import parse_all
+from kart_jax.cluster import DONE, FAILED, STOPPED, Cluster, PeerFailedError
+from kart_jax.config import TrainConfig, parse_all
 from kart_jax.policy.policy import load_policy
+from kart_jax.stopping import Interrupted
 from tests.tiny_run import arguments, finish, metrics, start, wait_for_updates
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 UPDATES = 5
 STEPS = 2 * 16
 """Policy steps of an update of both processes."""
-HEARTBEAT = 8
+HEARTBEAT = 6
 NORM = ("--norm", "batch", "--target-kl", "1e9")
 
 Processes = list[subprocess.Popen[str]]
@@ -34,17 +36,14 @@ def devices(count: int) -> dict[str, str]:
     return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def start_two(args: list[str], *different: list[str]) -> Processes:
+def start_two(args: list[str]) -> Processes:
     """Two processes of two devices each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flags = ["--distributed", "--coordinator", address, "--num-processes", "2"]
     flags += ["--heartbeat", str(HEARTBEAT)]
-    more = different or ([], [])
-    return [
-        start([*args, *flags, "--process-id", str(i), *more[i]], **devices(2)) for i in range(2)
-    ]
+    return [start([*args, *flags, "--process-id", str(i)], **devices(2)) for i in range(2)]
 
 
 def finish_two(processes: Processes) -> list[str]:
@@ -84,70 +83,107 @@ def test_two_processes_log_what_one_does(spread):
         )
 
 
-def test_a_stop_asked_of_one_process_is_heard_by_both(tmp_path):
+def test_both_processes_end_whatever_happens_to_one_and_the_run_goes_on(tmp_path):
+    """One is asked to stop, then the first is killed, then the other; each time all resume."""
     run_dir = tmp_path / "run"
+    resume = ["--resume", "--run-dir", str(run_dir)]
     pair = start_two(arguments(run_dir, 100_000, "--checkpoint-steps", "999999"))
     wait_for_updates(pair[0], run_dir, 2)
     pair[1].send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     outputs = finish_two(pair)
-    assert time.monotonic() - asked < 30
     assert [process.returncode for process in pair] == [0, 0], outputs
-    saved = checkpoints.latest(run_dir / "checkpoints")
-    assert saved.name == str(metrics(run_dir)[-1]["step"])
+    assert newest(run_dir) == last_logged(run_dir) >= 2 * STEPS
 
+    for lost in (0, 1):
+        before = newest(run_dir)
+        pair = start_two([*resume, "--checkpoint-steps", str(STEPS)])
+        wait_for_updates(pair[0], run_dir, before // STEPS + 3)
+        assert_no_named_memory([psutil.Process(p.pid) for p in pair])
+        pair[lost].kill()
+        killed = time.monotonic()
+        outputs = finish_two(pair)  # which also sees that no worker is left
+        assert time.monotonic() - killed < 60
+        assert pair[1 - lost].returncode == -signal.SIGABRT
+        assert re.search("another task died|leader task", outputs[1 - lost])
+        assert newest(run_dir) >= before + STEPS
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_other_and_the_run_goes_on_later(tmp_path, lost):
-    run_dir, shared = tmp_path / "run", set(os.listdir("/dev/shm"))
-    args = arguments(run_dir, 100_000, "--checkpoint-steps", str(STEPS))
-    pair = start_two(args)
-    wait_for_updates(pair[0], run_dir, 3)
-    pair[lost].kill()
-    killed = time.monotonic()
-    outputs = finish_two(pair)  # which also sees that no worker is left
-    assert time.monotonic() - killed < 60
-    assert pair[1 - lost].returncode == -signal.SIGABRT
-    assert "another task died" in outputs[1 - lost]
-    assert set(os.listdir("/dev/shm")) <= shared
-    saved = int(checkpoints.latest(run_dir / "checkpoints").name)
-    assert saved >= 2 * STEPS
-    total = ["--total-steps", str(saved + 2 * STEPS)]
-    pair = start_two(["--resume", "--run-dir", str(run_dir), *total])
-    assert [process.returncode for process in pair if finish(process) is not None] == [0, 0]
-    assert [line["step"] for line in metrics(run_dir)][-2:] == [saved + STEPS, saved + 2 * STEPS]
-
-
-def test_workers_that_keep_dying_in_one_process_end_both_with_a_checkpoint(tmp_path):
-    run_dir = tmp_path / "run"
-    args = arguments(run_dir, 100_000, "--checkpoint-steps", "999999")
-    pair = start_two(args, [], ["--workers", "process"])
-    wait_for_updates(pair[0], run_dir, 2)
-    kill_workers(pair[1])
+    before = newest(run_dir)
+    pair = start_two([*resume, "--total-steps", str(before + 2 * STEPS)])
     outputs = finish_two(pair)
-    assert [process.returncode for process in pair] == [1, 1], outputs
-    assert "another process of this run failed" in outputs[0]
-    assert "lost 6 workers in a row" in outputs[1]
-    assert checkpoints.latest(run_dir / "checkpoints").name == str(metrics(run_dir)[-1]["step"])
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert newest(run_dir) == before + 2 * STEPS
+    assert [line["step"] for line in metrics(run_dir)] == list(
+        range(STEPS, before + 2 * STEPS + 1, STEPS)
+    )
 
 
-def kill_workers(process: subprocess.Popen[str]) -> None:
-    """Kill whatever takes the place of a worker, until the process has had enough."""
-    from tests.tiny_run import workers
-
-    while process.poll() is None:
-        for worker in workers(process):
-            worker.kill()
-        time.sleep(0.01)
+def newest(run_dir: Path) -> int:
+    """Steps of the newest checkpoint."""
+    return int(checkpoints.latest(run_dir / "checkpoints").name)
 
 
-def test_processes_with_different_options_are_refused(tmp_path):
-    args = arguments(tmp_path / "run", 1)
-    pair = start_two(args, [], ["--epochs", "2"])
-    outputs = finish_two(pair)
-    assert [process.returncode for process in pair] == [1, 1]
-    assert all("have different options" in output for output in outputs)
-    assert not (tmp_path / "run").exists()
+def last_logged(run_dir: Path) -> int:
+    return int(metrics(run_dir)[-1]["step"])
+
+
+def assert_no_named_memory(processes: list[psutil.Process]) -> None:
+    """Nothing that these and their workers share has a name that could be left behind."""
+    for process in [p for parent in processes for p in (parent, *parent.children())]:
+        assert "/dev/shm" not in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+class Peers:
+    """Stands in for `Devices`: what the others report is given beforehand."""
+
+    processes, count = 2, 2
+
+    def __init__(self, *others: int) -> None:
+        self.others = list(others)
+
+    def largest(self, value: int) -> int:
+        return max(value, self.others.pop(0))
+
+
+def fail() -> None:
+    raise OSError("broken")
+
+
+def stop() -> None:
+    raise Interrupted
+
+
+@pytest.mark.parametrize(
+    ("work", "other", "raised"),
+    [
+        (fail, DONE, OSError),
+        (fail, FAILED, OSError),
+        (stop, DONE, Interrupted),
+        (stop, FAILED, PeerFailedError),
+        (list, STOPPED, Interrupted),
+        (list, FAILED, PeerFailedError),
+    ],
+)
+def test_what_ends_one_process_ends_all(work, other, raised):
+    peers = Peers(other)
+    with pytest.raises(raised):
+        Cluster(peers).together(work)
+    assert peers.others == []  # it did not leave before the others knew
+
+
+def test_work_that_was_done_everywhere_is_done():
+    assert Cluster(Peers(DONE)).together(lambda: 7) == 7
+    assert Cluster(Peers(1)).any(False)
+    assert not Cluster(Peers(0)).any(False)
+
+
+def test_processes_with_different_options_are_refused():
+    config = TrainConfig()
+    code = -(2**31) + 1  # less than any
+    Cluster(Peers(code, code, code, code)).check_same(config)
+    with pytest.raises(ValueError, match="different options"):
+        Cluster(Peers(2**31 - 1, code)).check_same(config)
+    with pytest.raises(ValueError, match="different numbers of devices"):
+        Cluster(Peers(code, code, 4, code)).check_same(config)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,25 @@ def test_a_resumed_log_has_neither_gap_nor_overlap(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [100, 200, 300]
     assert lines[-1]["a"] is None
+
+
+def test_a_full_disk_costs_lines_but_never_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = MetricsWriter(tmp_path, 0)
+    writer.write(1, {"a": 1.0})
+    file, writer._lines = writer._lines, Path("/dev/full").open("w", encoding="utf-8")
+    # TensorBoard's thread dies of a full disk; nothing empties its queue from then on.
+    thread = writer._board.file_writer.event_writer._worker
+    thread.stop()
+    writer.write(2, {"a": 2.0})
+    writer.write(2, {"a": 2.0})
+    assert caplog.text.count("No space left on device") == 1
+    with pytest.raises(OSError, match="No space"):
+        writer._lines.close()
+    writer._lines = file
+    writer.write(3, {"a": 3.0})
+    assert writer._board.file_writer.event_writer._worker is not thread
+    writer.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 3]
