@@ -74,7 +74,8 @@ def test_a_full_disk_costs_lines_but_never_the_run(
 ) -> None:
     writer = MetricsWriter(tmp_path, 0)
     writer.write(1, {"a": 1.0})
-    file, writer._lines = writer._lines, Path("/dev/full").open("w", encoding="utf-8")
+    file = writer._lines
+    writer._lines = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
     # TensorBoard's thread dies of a full disk; nothing empties its queue from then on.
     thread = writer._board.file_writer.event_writer._worker
     thread.stop()

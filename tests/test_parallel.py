@@ -12,7 +12,7 @@ import pytest
 
 from kart_jax.config import TrainConfig
 from kart_jax.game.config import RaceConfig
-from kart_jax.parallel import Devices
+from kart_jax.parallel import Devices, enable_compilation_cache
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.workers.config import WorkerConfig
 
@@ -59,6 +59,19 @@ def test_nothing_is_compiled_after_the_first_update(learnt, devices):
     first, *later = (int(learnt[devices][f"compilations_{update}"]) for update in range(3))
     assert first > 0
     assert set(later) == {first}
+
+
+def test_compiled_programs_are_kept_unless_jax_was_told_where():
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    try:
+        for told, kept in ((None, "kart_jax/xla"), ("/tmp/elsewhere", "/tmp/elsewhere")):
+            jax.config.update(names[0], told)
+            enable_compilation_cache()
+            assert jax.config.values[names[0]].endswith(kept)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 @pytest.fixture

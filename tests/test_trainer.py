@@ -102,6 +102,20 @@ def test_a_run_that_was_killed_twice_loses_only_time(undisturbed, tmp_path):
     assert_same_run(run_dir, undisturbed)
 
 
+def test_a_run_that_was_killed_during_a_save_goes_on_from_the_one_before(undisturbed, tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(arguments(run_dir, UPDATES, "--checkpoint-steps", str(STEPS_PER_UPDATE)))
+    wait_for_updates(process, run_dir, 3)
+    while not (unfinished := list(run_dir.glob("checkpoints/*.orbax-checkpoint-tmp"))):
+        assert process.poll() is None
+    process.kill()
+    finish(process)
+    assert any(path.exists() for path in unfinished)
+    resume(run_dir)
+    assert not any(path.exists() for path in unfinished)
+    assert_same_run(run_dir, undisturbed)
+
+
 def test_workers_that_keep_dying_end_the_run_with_a_checkpoint(undisturbed, tmp_path):
     run_dir = tmp_path / "run"
     process = start(arguments(run_dir, UPDATES, "--max-losses", "1", "--checkpoint-steps", "9999"))
