@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kart_jax.checks import check
 from kart_jax.config import PRESETS
-from kart_jax.game import RaceConfig
+from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.env import KartEnv
 from kart_jax.game.race import KartState
@@ -91,6 +91,20 @@ def make_act(
     numbers = iter(range(sys.maxsize))
     first = jax.random.key(seed)
     return lambda frames: policy.act(frames, jax.random.fold_in(first, next(numbers)))
+
+
+def drive_episodes(race: RaceConfig, act: Act, episodes: int, seed: int) -> Iterator[list[Step]]:
+    """Drive so many episodes, on the tracks of `race` in turn; the steps of each as it ends.
+
+    The seeds are `seed` and those after it.
+    """
+    env = make_env(race)
+    try:
+        for number in range(episodes):
+            track = race.track[number % len(race.track)]
+            yield list(drive(env, act, seed + number, {"track": track}))
+    finally:
+        env.close()
 
 
 def drive(

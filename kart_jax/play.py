@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +11,10 @@ import numpy as np
 import tyro
 
 from kart_jax.checks import check
-from kart_jax.driving import drive, make_act, open_policy, race_from_grid
-from kart_jax.game import make_env
+from kart_jax.driving import Step, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.catalogue import check_installed
 from kart_jax.trials import Driver, plain_episode
-from kart_jax.video import Image8, check_video, film, write_video
+from kart_jax.video import Image8, annotate, check_video, film, write_video
 
 
 @dataclass(frozen=True)
@@ -84,26 +83,21 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
     if config.video is not None:
         check_video(config.video, race)
     act = make_act(config.driver, race, policy, config.seed, config.sample)
-    env = make_env(race)
-    driven = []
-    try:
-        for number in range(config.episodes):
-            options = {"track": race.track[number % len(race.track)]}
-            steps = list(drive(env, act, config.seed + number, options))
-            driven.append(steps if config.video else [])
-            episode = plain_episode(steps[-1].info["episode"])
-            yield {**episode, "driver": config.driver, "seed": config.seed + number}
-    finally:
-        env.close()
-    if config.video is not None:
+    driven: list[list[Step]] = []
+    for steps in drive_episodes(race, act, config.episodes, config.seed):
+        seed = config.seed + len(driven)
+        driven.append(steps if config.video else [])
+        yield {**plain_episode(steps[-1].info["episode"]), "driver": config.driver, "seed": seed}
+    if config.video is None:
+        return
+    own = policy if config.driver == "policy" else None
 
-        def views() -> Iterable[Image8]:
-            for steps in driven:
-                own = policy if config.overlay and config.driver == "policy" else None
-                values = None if own is None else [float(own.value(s.frames)) for s in steps]
-                yield from film(race, steps, values, config.overlay)
+    def overlay(view: Image8, step: Step) -> Image8:
+        return annotate(view, step, None if own is None else float(own.value(step.frames)))
 
-        write_video(config.video, views(), 1 / race.action_seconds)
+    draw = overlay if config.overlay else None
+    views = (view for steps in driven for view in film(race, steps, draw))
+    write_video(config.video, views, 1 / race.action_seconds)
 
 
 def describe(episode: dict[str, Any]) -> str:

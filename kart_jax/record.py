@@ -14,12 +14,9 @@ The file is NumPy's compressed `.npz`; N counts the steps of all episodes, one a
 """
 
 import json
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +25,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kart_jax.checks import check
-from kart_jax.driving import Step, drive, make_act, open_policy, race_from_grid
-from kart_jax.game import RaceConfig, make_env
+from kart_jax.driving import Step, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.actions import Controls
 from kart_jax.game.catalogue import check_installed
 from kart_jax.game.config import TICK
@@ -58,19 +54,14 @@ class RecordConfig:
     """0 to 2: the speed of all karts and the skill of the driver `ai`."""
     opponents: int = 0
     """Karts driven by the game."""
-    random_start: float = 0.0
-    """Share of episodes that start at a random point along the track."""
     seed: int = 0
     """Seeds the episodes."""
-    workers: int = 1
-    """Races at once, each in a process of its own."""
     out: Path = Path("demonstrations.npz")
     """The file to write, in .npz."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be recorded."""
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
-        check(self.workers >= 1, "workers", self.workers, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check(self.out.suffix == ".npz", "out", str(self.out), "a file name in .npz")
         folder = self.out.absolute().parent
@@ -91,75 +82,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
-    """Drive the episodes, in processes of their own; the arrays of the file.
+    """Drive the episodes; the arrays of the file.
 
     Raises:
         ValueError: a track or a value is not to be had.
         CheckpointError: there is no such policy.
-        RuntimeError: a process ended by itself.
     """
-    race = _race(config)
+    policy = open_policy(config.policy, config.driver)
+    changes = {"track": config.track, "difficulty": config.difficulty}
+    race = race_from_grid(policy, config.driver, changes, config.opponents)
+    if config.driver == "ai":
+        # It steers anew in every step of the physics: what it did in an action is the mean.
+        ticks = round(race.action_seconds / TICK)
+        race = replace(race, step_seconds=TICK, action_repeat=ticks)
     check(race.simulator != "fake", "simulator", "fake", "supertuxkart: others have no states")
     check_installed(race)
-    workers = min(config.workers, config.episodes)
-    shares = [range(first, config.episodes, workers) for first in range(workers)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(partial(_drive_episodes, config), shares))
-    episodes = {number: episode for part in parts for number, episode in part}
-    arrays = [episodes[number][0] for number in range(config.episodes)]
-    lengths = [len(episode["rewards"]) for episode in arrays]
-    return {
-        **{name: np.concatenate([episode[name] for episode in arrays]) for name in arrays[0]},
-        "episodes": np.repeat(np.arange(config.episodes, dtype=np.int32), lengths),
-        "summaries": np.array(json.dumps([episodes[n][1] for n in range(config.episodes)])),
-        "race": np.array(json.dumps(asdict(race))),
-        "control_names": np.array(Controls._fields),
-        "state_names": np.array(STATES),
-    }
-
-
-def _race(config: RecordConfig) -> RaceConfig:
-    changes = {name: getattr(config, name) for name in ("track", "difficulty", "random_start")}
-    policy = open_policy(config.policy, config.driver)
-    race = race_from_grid(policy, config.driver, changes, config.opponents)
-    if config.driver != "ai":
-        return race
-    # The game's driver steers anew in every step of the physics: what it does is the mean.
-    ticks = round(race.action_seconds / TICK)
-    return replace(race, step_seconds=TICK, action_repeat=ticks)
-
-
-Episode = tuple[dict[str, NDArray[Any]], dict[str, Any]]
-"""Arrays of one episode's steps, and its summary."""
-
-
-def _drive_episodes(config: RecordConfig, numbers: Sequence[int]) -> list[tuple[int, Episode]]:
-    """Drive some of the episodes in this process."""
-    race = _race(config)
-    policy = open_policy(config.policy, config.driver)
     act = make_act(config.driver, race, policy, config.seed)
-    env = make_env(race)
-    episodes = []
-    try:
-        for number in numbers:
-            track = race.track[number % len(race.track)]
-            steps = list(drive(env, act, config.seed + number, {"track": track}))
-            summary = plain_episode(steps[-1].info["episode"])
-            print(f"[{number + 1}/{config.episodes}] {describe(summary)}", file=sys.stderr)
-            episodes.append((number, (_arrays(steps, config.driver), summary)))
-    finally:
-        env.close()
-    return episodes
-
-
-def _arrays(steps: Sequence[Step], driver: Driver) -> dict[str, NDArray[Any]]:
+    steps: list[Step] = []
+    episodes: list[int] = []
+    summaries: list[dict[str, Any]] = []
+    for driven in drive_episodes(race, act, config.episodes, config.seed):
+        episodes += [len(summaries)] * len(driven)
+        summaries.append(plain_episode(driven[-1].info["episode"]))
+        print(describe(summaries[-1]), file=sys.stderr)
+        steps += driven
     arrays: dict[str, NDArray[Any]] = {
         "frames": np.stack([step.frames[-1] for step in steps]),
         "controls": np.array([step.controls for step in steps], np.float32),
         "states": np.array([_state(s.before) for s in steps if s.before], np.float32),
         "rewards": np.array([step.reward for step in steps], np.float32),
+        "episodes": np.array(episodes, np.int32),
+        "summaries": np.array(json.dumps(summaries)),
+        "race": np.array(json.dumps(asdict(race))),
+        "control_names": np.array(Controls._fields),
+        "state_names": np.array(STATES),
     }
-    if driver != "ai":
+    if config.driver != "ai":
         arrays["actions"] = np.array([step.action for step in steps])
     return arrays
 

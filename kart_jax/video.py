@@ -1,7 +1,7 @@
 """Videos of driven episodes at a viewing size, with speed, action and value drawn in."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +56,26 @@ def write_video(path: Path, frames: Iterable[Image8], fps: float) -> None:
 def film(
     race: RaceConfig,
     steps: Sequence[Step],
-    values: Sequence[float] | None = None,
-    overlay: bool = False,
+    draw: Callable[[Image8, Step], Image8] | None = None,
+    height: int = HEIGHT,
+    width: int = WIDTH,
 ) -> Iterator[Image8]:
-    """Views of a driven episode, uint8 `[HEIGHT, WIDTH, 3]`, by racing it again elsewhere.
+    """Views of a driven episode, uint8 `[height, width, 3]`, by racing it again elsewhere.
 
     Args:
         race: what was raced.
         steps: all steps of the episode.
-        values: what the policy expected before each, to be drawn in.
-        overlay: whether to draw the policy's own view, speed, action and value over it.
+        draw: draws over the view that a step began with; the last view, which begins none,
+            is then left out.
+        height: of the views in pixels.
+        width: of the views in pixels.
     """
     actions = [step.action for step in steps]
-    views = replay(race, steps[0].info, actions, height=HEIGHT, width=WIDTH)
-    for number, view in enumerate(views):
-        if not overlay:
-            yield view
-        elif number < len(steps):  # the last view is followed by no action
-            yield annotate(view, steps[number], None if values is None else values[number])
+    views = replay(race, steps[0].info, actions, height=height, width=width)
+    if draw is None:
+        yield from views
+    else:
+        yield from map(draw, views, steps)
 
 
 def annotate(view: Image8, step: Step, value: float | None) -> Image8:
@@ -86,7 +88,7 @@ def annotate(view: Image8, step: Step, value: float | None) -> Image8:
     font = ImageFont.load_default(18)
     for row, line in enumerate(lines):
         draw.text((12, 8 + 24 * row), line, fill=FRAME, font=font, stroke_width=2, stroke_fill=LOW)
-    _draw_controls(draw, step.controls)
+    _draw_controls(draw, step.controls, image.height)
     return np.asarray(image)
 
 
@@ -99,9 +101,9 @@ def _draw_frame(image: Image.Image, frame: Image8) -> None:
     image.paste(small, (image.width - width - 8, 8))
 
 
-def _draw_controls(draw: ImageDraw.ImageDraw, controls: Controls) -> None:
+def _draw_controls(draw: ImageDraw.ImageDraw, controls: Controls, image_height: int) -> None:
     """A bar for the wheel, a lamp for everything else."""
-    left, top, width = 12, HEIGHT - 44, 120
+    left, top, width = 12, image_height - 44, 120
     middle = left + width // 2
     draw.rectangle((left, top, left + width, top + 10), fill=LOW, outline=FRAME)
     end = middle + round(controls.steer * width / 2)
