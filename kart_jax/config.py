@@ -51,8 +51,12 @@ class RunConfig:
     """Episodes of an evaluation, on each track."""
     eval_workers: int = 2
     """Races at once during an evaluation, beside the workers that train and wait."""
+    video_steps: int = 0
+    """Policy steps between videos of the greedy policy, in the run's videos/; 0: none."""
     stop_at_finish_rate: float | None = None
     """Stop as soon as an evaluation finishes this share of its races, 0 to 1."""
+    wandb: bool = False
+    """Log to Weights & Biases too; its own variables (WANDB_MODE, WANDB_PROJECT) count."""
     quiet: bool = False
     """Print nothing but warnings and the end."""
 
@@ -61,7 +65,8 @@ class RunConfig:
         check_choice("preset", self.preset, ["cpu", "gpu", "seed"])
         for name in ("total_steps", "checkpoint_steps", "keep", "eval_episodes", "eval_workers"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        check(self.eval_steps >= 0, "eval_steps", self.eval_steps, "0 or more")
+        for name in ("eval_steps", "video_steps"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         self._check_target()
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")

@@ -1,7 +1,7 @@
 """Driving episodes in this process, step by step, with a policy or without."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ class Step:
     """The environment's, with `episode` at the end."""
     before: KartState | None
     """The kart when the action was chosen; the fake game has none."""
+    value: float | None = None
+    """What the policy expected before the action, where it was asked."""
 
 
 def open_policy(source: str | None, driver: Driver) -> "Policy | None":
@@ -105,6 +107,11 @@ def drive_episodes(race: RaceConfig, act: Act, episodes: int, seed: int) -> Iter
             yield list(drive(env, act, seed + number, {"track": track}))
     finally:
         env.close()
+
+
+def add_values(policy: "Policy", steps: Iterable[Step]) -> list[Step]:
+    """The steps with what the policy expected before each."""
+    return [replace(step, value=float(policy.value(step.frames))) for step in steps]
 
 
 def drive(

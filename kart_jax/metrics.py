@@ -1,8 +1,10 @@
-"""Where numbers go: TensorBoard, a file of JSON lines, and the time of each stage."""
+"""Where numbers go: TensorBoard, JSON lines, Weights & Biases; and the time of each stage."""
 
 import json
 import logging
 import math
+import os
+import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,16 +88,37 @@ class MetricsWriter:
     a resumed run have neither a gap nor an overlap.
     """
 
-    def __init__(self, run_dir: Path | None, start: int) -> None:
-        """Write to `run_dir`, or nowhere: another process of the run does."""
+    def __init__(
+        self,
+        run_dir: Path | None,
+        start: int,
+        about: Mapping[str, Any] | None = None,
+        wandb: bool = False,
+    ) -> None:
+        """Open the logs.
+
+        Args:
+            run_dir: the run's folder; None writes nowhere: another process of the run does.
+            start: policy steps that the run goes on from.
+            about: plain values that describe the run, shown beside the curves.
+            wandb: whether to write to Weights & Biases too, where nothing can be dropped:
+                what was logged there beyond `start` stays, and is not logged again.
+
+        Raises:
+            RuntimeError: Weights & Biases does not start.
+        """
         self._nowhere, self._failed = run_dir is None, False
         if run_dir is None:
             return
+        self._wandb = _open_wandb(run_dir, about or {}) if wandb else None
         self._lines_path = run_dir / "metrics.jsonl"
         self._drop_after(start)
         self._lines = self._lines_path.open("a", encoding="utf-8")
         self._board_path = run_dir / "tensorboard"
         self._board = self._open_board(start)
+        if about:
+            text = "".join(f"    {line}\n" for line in json.dumps(about, indent=2).splitlines())
+            self._board.add_text("run", text, start)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one update."""
@@ -112,6 +135,8 @@ class MetricsWriter:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
             self._failed = False
+        if self._wandb is not None:
+            self._wandb.log(dict(metrics), step=step)
 
     def close(self) -> None:
         """Flush everything to disk."""
@@ -121,6 +146,8 @@ class MetricsWriter:
             self._lines.close()
         with self._surviving():
             self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
     def _open_board(self, start: int) -> Any:
         from tensorboardX import SummaryWriter
@@ -149,3 +176,38 @@ class MetricsWriter:
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
         self._lines_path.write_text("".join(kept), encoding="utf-8")
+
+
+def check_wandb() -> None:
+    """Refuse to go on without Weights & Biases.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    try:
+        from wandb import init  # noqa: F401
+    except ImportError:  # a folder `wandb` of earlier logs may look like a module
+        raise ValueError("--wandb needs the package wandb: pip install wandb") from None
+
+
+def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
+    """The run there, which the run's folder remembers by its id."""
+    import wandb
+
+    path = run_dir / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4), encoding="utf-8")
+    try:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "kart_jax"),
+            name=run_dir.name,
+            id=path.read_text(encoding="utf-8"),
+            resume="allow",
+            dir=run_dir,
+            config=dict(about),
+        )
+    except Exception as error:  # its own kinds of errors: no account, no connection
+        raise RuntimeError(
+            f"Weights & Biases did not start: {error}. See `wandb login`, or set "
+            "WANDB_MODE=offline to upload later."
+        ) from error

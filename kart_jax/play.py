@@ -11,10 +11,10 @@ import numpy as np
 import tyro
 
 from kart_jax.checks import check
-from kart_jax.driving import Step, drive_episodes, make_act, open_policy, race_from_grid
+from kart_jax.driving import Step, add_values, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.catalogue import check_installed
 from kart_jax.trials import Driver, plain_episode
-from kart_jax.video import Image8, annotate, check_video, film, write_video
+from kart_jax.video import annotate, check_video, film, write_video
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,9 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
         yield {**plain_episode(steps[-1].info["episode"]), "driver": config.driver, "seed": seed}
     if config.video is None:
         return
-    own = policy if config.driver == "policy" else None
-
-    def overlay(view: Image8, step: Step) -> Image8:
-        return annotate(view, step, None if own is None else float(own.value(step.frames)))
-
-    draw = overlay if config.overlay else None
+    if config.overlay and policy is not None and config.driver == "policy":
+        driven = [add_values(policy, steps) for steps in driven]
+    draw = annotate if config.overlay else None
     views = (view for steps in driven for view in film(race, steps, draw))
     write_video(config.video, views, 1 / race.action_seconds)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kart_jax.checks import check
-from kart_jax.driving import Step, drive_episodes, make_act, race_from_grid
+from kart_jax.driving import Step, add_values, drive_episodes, make_act, race_from_grid
 from kart_jax.game.catalogue import check_installed
 from kart_jax.play import describe
 from kart_jax.trials import plain_episode
@@ -86,7 +86,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
     driven = []
     act = make_act("policy", race, policy, config.seed)
     for steps in drive_episodes(race, act, config.episodes, config.seed):
-        driven.append(steps)
+        driven.append(add_values(policy, steps))
         yield describe(plain_episode(steps[-1].info["episode"]))
     occlusion = Occlusion(policy, config.rows)
     count = occlusion.grid[0] * occlusion.grid[1]
@@ -103,8 +103,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
             def draw(
                 view: Image8, step: Step, left: Iterator[NDArray[np.float32]] = left
             ) -> Image8:
-                lit = light_up(view, next(left), most)
-                return annotate(lit, step, float(policy.value(step.frames)))
+                return annotate(light_up(view, next(left), most), step)
 
             yield from film(race, steps, draw, HEIGHT, width)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kart_jax.checks import check
 from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
@@ -41,15 +42,16 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     processes = Cluster(devices)
     processes.check_same(config)
 
-    def check() -> None:
+    def check_all() -> None:
         check_installed(config.race)
+        check_extras(config)
         devices.check_divides(config)
         if processes.is_first:
             check_run(config)
             find_source(config, config.run.run_dir)
 
     with contextlib.ExitStack() as stack:
-        processes.together(check)
+        processes.together(check_all)
         run_dir = processes.together(
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
@@ -58,6 +60,23 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     if processes.is_first and not config.run.quiet:
         _show(run_dir, finished)
     return 0
+
+
+def check_extras(config: TrainConfig) -> None:
+    """Refuse what needs packages that are not there.
+
+    Raises:
+        ValueError: says what to install.
+    """
+    from kart_jax.metrics import check_wandb
+    from kart_jax.video import check_encoder
+
+    if config.run.video_steps:
+        fake = config.race.simulator == "fake"
+        check(not fake, "video_steps", config.run.video_steps, "0 with the fake game: no views")
+        check_encoder()
+    if config.run.wandb:
+        check_wandb()
 
 
 def _show(run_dir: Path, finished: bool) -> None:

@@ -26,6 +26,8 @@ from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.policy import Policy, PolicySpec, load_policy
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
+from kart_jax.provenance import record_start
+from kart_jax.recorder import Recorder
 from kart_jax.rollout import Collected, Collector
 from kart_jax.stopping import Interrupted, StopRequest
 from kart_jax.workers.errors import WorkersLostError
@@ -110,15 +112,24 @@ class Trainer:
             except Interrupted:
                 return False
             self._saver = Checkpoints(self.run_dir, config.run.keep)
-            self._writer = MetricsWriter(self.run_dir if cluster.is_first else None, self.step)
+            about = {"config": config.to_dict(), "start": record_start(self.run_dir, self.step)}
+            self._writer = MetricsWriter(
+                self.run_dir if cluster.is_first else None, self.step, about, config.run.wandb
+            )
             self._console = Console(self._console_options, self.step)
             best = checkpoints.read_best(self._saver.folder)
             self._evaluator = Evaluator(config, self._spec, best and best["metrics"])
+            self._recorder = Recorder(config, self._spec, self.run_dir)
             try:
                 with self._console, jax.transfer_guard("disallow"):
                     finished = self._run()
+                    with self._stop.interrupting(), self.stopwatch("finish the last video"):
+                        self._recorder.close(wait=True)
+            except Interrupted:
+                finished = False
             finally:
                 self._saver.close()
+                self._recorder.close(wait=False)
                 self._writer.close()
         if not self._console_options.quiet:
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
@@ -248,6 +259,10 @@ class Trainer:
         best = None
         if self._evaluator.is_due(self.step - self._steps_per_update, self.step):
             best = self._cluster.together(self._evaluate)
+        film = self._recorder.is_due(self.step - self._steps_per_update, self.step)
+        if film and self._cluster.is_first:
+            with self.stopwatch("evaluate"):
+                self._recorder.start(self.step, self._learner.save_state()[0])
         if best or self.step - self._saved >= self.config.run.checkpoint_steps:
             self._save(best)
             self._saved = self.step

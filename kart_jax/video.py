@@ -31,6 +31,15 @@ def check_video(path: Path, race: RaceConfig) -> None:
     check(path.suffix in (".mp4", ".gif"), "video", str(path), "a file name in .mp4 or .gif")
     check(path.absolute().parent.is_dir(), "video", str(path), "in a folder that exists")
     check(race.simulator != "fake", "video", str(path), "left out: the fake game has no views")
+    check_encoder()
+
+
+def check_encoder() -> None:
+    """Refuse to go on without the library that encodes.
+
+    Raises:
+        ValueError: says what to do.
+    """
     try:
         import imageio_ffmpeg  # noqa: F401
     except ImportError:
@@ -78,13 +87,13 @@ def film(
         yield from map(draw, views, steps)
 
 
-def annotate(view: Image8, step: Step, value: float | None) -> Image8:
-    """Draw over a view what the driver saw and did."""
+def annotate(view: Image8, step: Step) -> Image8:
+    """Draw over a view what the driver saw, expected and did."""
     image = Image.fromarray(view)
     draw = ImageDraw.Draw(image)
     _draw_frame(image, step.frames[-1])
     lines = [] if step.before is None else [f"{step.before.speed * 3.6:3.0f} km/h"]
-    lines += [] if value is None else [f"value {value:.2f}"]
+    lines += [] if step.value is None else [f"value {step.value:.2f}"]
     font = ImageFont.load_default(18)
     for row, line in enumerate(lines):
         draw.text((12, 8 + 24 * row), line, fill=FRAME, font=font, stroke_width=2, stroke_fill=LOW)

@@ -1,10 +1,13 @@
 import json
 import math
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kart_jax.metrics import EPISODES, EpisodeWindow, MetricsWriter, Stopwatch
 
@@ -90,3 +93,73 @@ def test_a_full_disk_costs_lines_but_never_the_run(
     writer.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 3]
+
+
+def read_board(folder: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("a")]
+
+
+def test_a_resumed_tensorboard_has_neither_gap_nor_overlap(tmp_path: Path) -> None:
+    first = MetricsWriter(tmp_path, 0, {"config": {"seed": 7}})
+    for step in (100, 200, 300):
+        first.write(step, {"a": 1.0})
+    first.close()
+    time.sleep(1.1)  # event files are named by the second
+    second = MetricsWriter(tmp_path, 200)
+    for step in (300, 400):
+        second.write(step, {"a": 2.0})
+    second.close()
+    assert read_board(tmp_path) == [(100, 1.0), (200, 1.0), (300, 2.0), (400, 2.0)]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    [text] = events.Tensors("run/text_summary")
+    assert b'"seed": 7' in text.tensor_proto.string_val[0]
+
+
+class FakeWandb(ModuleType):
+    """Stands in for Weights & Biases: keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.begun: list[dict[str, Any]] = []
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = 0
+
+    def init(self, **options: Any) -> "FakeWandb":
+        self.begun.append(options)
+        return self
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        self.logged.append((step, metrics))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_weights_and_biases_goes_on_with_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for start in (0, 100):
+        writer = MetricsWriter(tmp_path, start, {"config": {"seed": 7}}, wandb=True)
+        writer.write(start + 100, {"a": float(start)})
+        writer.close()
+    assert wandb.logged == [(100, {"a": 0.0}), (200, {"a": 100.0})]
+    assert wandb.finished == 2
+    first, second = wandb.begun
+    assert first == second
+    assert first["resume"] == "allow"
+    assert first["config"] == {"config": {"seed": 7}}
+
+
+def test_weights_and_biases_that_does_not_start_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setattr(wandb, "init", lambda **_: 1 / 0)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with pytest.raises(RuntimeError, match="WANDB_MODE=offline"):
+        MetricsWriter(tmp_path, 0, wandb=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -106,17 +107,17 @@ def lit(image: np.ndarray) -> np.ndarray:
 
 def test_the_overlay_shows_the_wheel_the_lamps_the_value_and_the_view() -> None:
     black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    left, right = (lit(annotate(black, step(steer), None)) for steer in (-1.0, 1.0))
+    left, right = (lit(annotate(black, step(steer))) for steer in (-1.0, 1.0))
     assert left.max() <= right.min()
     assert len(left) > 40
     assert len(right) > 40
-    dark = annotate(black, step(0.0), None)
-    bright = annotate(black, step(0.0, Controls(acceleration=1.0, drift=True)), None)
+    dark = annotate(black, step(0.0))
+    bright = annotate(black, step(0.0, Controls(acceleration=1.0, drift=True)))
     assert not (dark[-30:] == HIGH).all(axis=-1).any()
     assert (bright[-30:] == HIGH).all(axis=-1).any()
     assert (dark[8:20, -100:-20] == 77).all()
     assert not (dark[:60, :150] == FRAME).all(axis=-1).any()
-    valued = annotate(black, step(0.0), 1.5)
+    valued = annotate(black, replace(step(0.0), value=1.5))
     assert (valued[:60, :150] == FRAME).all(axis=-1).any()
 
 

@@ -1,6 +1,8 @@
 """Frames at a viewing size: the same race again, drawn by a process of its own."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -81,6 +83,8 @@ def replay(
 def _draw(
     sender: Connection, config: RaceConfig, options: dict[str, Any], actions: Sequence[Any]
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who look.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # So is the terminal.
     try:
         env = KartEnv(config)
         observation, _ = env.reset(options=options)
