@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -16,6 +16,7 @@ from kart_jax.game.config import RaceConfig
 from kart_jax.imitation import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
+from kart_jax.train_help import ConfigFile, print_help
 from kart_jax.workers.config import WorkerConfig
 
 Preset = Literal["cpu", "gpu", "seed"]
@@ -236,6 +237,8 @@ def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, Clus
     first.add_argument("--config", type=Path)
     first.add_argument("--run-dir", type=Path)
     first.add_argument("--resume", action="store_true")
+    first.add_argument("-h", "--help", action="store_true")
+    first.add_argument("--help-all", action="store_true")
     known, _ = first.parse_known_args(arguments)
     default = PRESETS[known.preset]
     if known.resume and known.run_dir is not None:
@@ -243,12 +246,13 @@ def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, Clus
     elif known.config is not None:
         default = load(known.config)
         default = replace(default, run=replace(default.run, run_dir=None, resume=False))
+    if known.help or known.help_all:
+        print_help(default, known.help_all)
     parsed = tyro.cli(
         _CommandLine,
         args=arguments,
         default=_CommandLine(train=default),
         prog=program,
-        description="Train a policy that races from pixels.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return parsed.train, parsed.cluster
@@ -258,10 +262,7 @@ def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, Clus
 class _CommandLine:
     train: TrainConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    config: Annotated[
-        Path | None,
-        tyro.conf.arg(help="A config.json of an earlier run, edited or not, to start from."),
-    ] = None
+    config: ConfigFile = None
 
     def __post_init__(self) -> None:
         if self.cluster.distributed:

@@ -84,7 +84,8 @@ def _draw(
     sender: Connection, config: RaceConfig, options: dict[str, Any], actions: Sequence[Any]
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who look.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # So is the terminal.
+    for output in (1, 2):  # So is the terminal; what goes wrong is sent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     try:
         env = KartEnv(config)
         observation, _ = env.reset(options=options)
