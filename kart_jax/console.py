@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live line in a terminal, plain lines elsewhere."""
+"""What a run shows while it goes on: a live view in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Self
 
 from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from kart_jax.config import RunConfig
 
@@ -35,26 +38,28 @@ class Console:
         self._marks: deque[tuple[float, int]] = deque([(self._started, start)], maxlen=20)
         self._live = not run.quiet and sys.stdout.isatty()
         self._progress = Progress(
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=40),
             TextColumn("{task.percentage:3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.description}"),
-            console=RichConsole(file=sys.stdout),
-            disable=not self._live,
         )
+        # On lines of their own, since a narrow terminal would cut the time left.
+        self._figures = Text("collecting the first rollout")
+        console = RichConsole(file=sys.stdout)
+        self._view = Live(Group(self._progress, self._figures), console=console)
         total = run.total_steps if run.minutes is None else 60 * run.minutes
-        self._task = self._progress.add_task("collecting the first rollout", total=total)
+        self._task = self._progress.add_task("", total=total)
 
     def __enter__(self) -> Self:
         """Begin to show."""
-        self._progress.start()
+        if self._live:
+            self._view.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
-        self._progress.stop()
+        self._view.stop()
 
     def rate(self, step: int) -> float:
         """Policy steps per second over the last updates."""
@@ -66,7 +71,7 @@ class Console:
     def show_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Print the means of an evaluation, which stay in view."""
         if not self._run.quiet:
-            self._progress.console.print(
+            self._view.console.print(
                 f"evaluated at {step:,} steps: {metrics['eval/finish_rate']:.0%} finished, "
                 f"{metrics['eval/progress_m']:.0f} m, return {metrics['eval/return']:.2f}"
             )
@@ -79,7 +84,8 @@ class Console:
         now = time.monotonic()
         if self._live:
             done = step if self._run.minutes is None else now - self._started
-            self._progress.update(self._task, completed=done, description=line)
+            self._progress.update(self._task, completed=done)
+            self._figures.plain = line
         elif not self._run.quiet and now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             print(f"{now - self._started:6.0f} s · {line}", flush=True)

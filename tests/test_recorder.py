@@ -17,6 +17,7 @@ from kart_jax.recorder import Recorder
 from kart_jax.trainer import Trainer, policy_spec
 from tests.test_evaluator import CONFIG
 from tests.test_play import read_video
+from tests.tiny import RACE
 
 VIDEO_CONFIG = replace(CONFIG, run=replace(CONFIG.run, eval_steps=0, video_steps=48))
 
@@ -98,3 +99,18 @@ def test_a_package_that_is_missing_is_told_before_anything_starts(
     assert train.main(["--run-dir", str(tmp_path / "run"), *flags]) == 1
     assert "pip install" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.real_game
+def test_a_real_race_is_filmed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    race = replace(RACE, simulator="supertuxkart", track=("lighthouse",), time_limit=2.0)
+    config = replace(VIDEO_CONFIG, race=race)
+    spec = policy_spec(config)
+    frames = np.zeros((1, *config.observation_shape), np.uint8)
+    videos = Recorder(config, spec, tmp_path)
+    videos.start(48, spec.module().init(jax.random.key(0), frames))
+    videos.close(wait=True)
+    assert caplog.text == ""
+    views = read_video(tmp_path / "videos/48.mp4", 400, 640)
+    assert len(views) == 20
+    assert views[0].std() > 10
