@@ -7,6 +7,7 @@ import argparse
 
 import gymnasium
 from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import kart_jax  # noqa: F401  (registers the environment)
@@ -14,9 +15,10 @@ import kart_jax  # noqa: F401  (registers the environment)
 
 def make() -> gymnasium.Env:
     """Four grey frames as channels, which is what image policies elsewhere take."""
-    return gymnasium.make(
+    env = gymnasium.make(
         "kart_jax/SuperTuxKart-v0", track="lighthouse", action_set="drive", stack=4, layout="hwc"
     )
+    return Monitor(env)  # puts what this library logs in the place of our `info["episode"]`
 
 
 def main() -> None:
