@@ -19,6 +19,7 @@ from kart_jax.ppo.config import PPOConfig
 from kart_jax.train_help import ConfigFile, print_help
 from kart_jax.workers.config import WorkerConfig
 
+PROGRAM = "python -m kart_jax.train"
 Preset = Literal["cpu", "gpu", "seed"]
 
 
@@ -214,9 +215,7 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def parse(
-    arguments: Sequence[str] | None = None, program: str = "python -m kart_jax.train"
-) -> TrainConfig:
+def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> TrainConfig:
     """The configuration that a command line asks for.
 
     Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
@@ -226,10 +225,12 @@ def parse(
         ValueError: a value is not allowed, or a saved configuration cannot be read.
         SystemExit: a flag is unknown or malformed, or help was asked for.
     """
-    return parse_all(arguments)[0]
+    return parse_all(arguments, program)[0]
 
 
-def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, ClusterConfig]:
+def parse_all(
+    arguments: Sequence[str] | None = None, program: str = PROGRAM
+) -> tuple[TrainConfig, ClusterConfig]:
     """As `parse`, and what the command line says of the processes that take part."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -247,7 +248,7 @@ def parse_all(arguments: Sequence[str] | None = None) -> tuple[TrainConfig, Clus
         default = load(known.config)
         default = replace(default, run=replace(default.run, run_dir=None, resume=False))
     if known.help or known.help_all:
-        print_help(default, known.help_all)
+        print_help(default, known.help_all, program)
     parsed = tyro.cli(
         _CommandLine,
         args=arguments,

@@ -12,11 +12,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from kart_jax.game import RaceConfig, make_env
+from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls, closest_actions
 from kart_jax.workers.frame_stack import FrameStack
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.worker import MakeEnv
 
 Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
@@ -48,8 +49,8 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     Episodes that begin within the first `lead` steps are driven by the guide.
     """
 
-    def __init__(self, lead: int, race: RaceConfig) -> None:
-        super().__init__(make_env(race))
+    def __init__(self, make: MakeEnv, lead: int, race: RaceConfig) -> None:
+        super().__init__(make(race))
         self._action_set = race.action_set
         self._lead = lead
         self._steps = 0

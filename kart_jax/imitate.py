@@ -21,6 +21,7 @@ from kart_jax.checks import check
 from kart_jax.cloning import Cloner, Samples
 from kart_jax.config import TrainConfig, parse
 from kart_jax.demonstrations import Demonstration, Demonstrator, GuidedEnv
+from kart_jax.game import make_env
 from kart_jax.game.catalogue import check_installed
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.policy import Policy, PolicySpec
@@ -28,6 +29,7 @@ from kart_jax.run_folder import open_run
 from kart_jax.stopping import Interrupted, StopRequest
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.worker import MakeEnv
 
 FOLDER = "imitated"
 """In a run's folder: the policy that imitation made, as exported policies are."""
@@ -57,8 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def imitate(config: TrainConfig, spec: PolicySpec, run_dir: Path, stop: StopRequest) -> Path:
+def imitate(
+    config: TrainConfig,
+    spec: PolicySpec,
+    run_dir: Path,
+    stop: StopRequest,
+    make: MakeEnv = make_env,
+) -> Path:
     """Make a policy from what the guide tells, and write it to the run's folder.
+
+    `make` makes the environments; they must have a guide.
 
     Returns:
         The exported policy's folder.
@@ -70,9 +80,12 @@ def imitate(config: TrainConfig, spec: PolicySpec, run_dir: Path, stop: StopRequ
     options = config.imitation
     policy = Policy(spec, {}, config.to_dict()["race"])
     samples = Samples(config.race.stack)
-    cloner = Cloner(spec, config.ppo, options.imitation_rate, options.gradient_steps, config.run.seed)
+    rate, steps = options.imitation_rate, options.gradient_steps
+    cloner = Cloner(spec, config.ppo, rate, steps, config.run.seed)
     seed = derive_seed(config.run.seed, STAGE)
-    make = partial(GuidedEnv, options.round_steps // config.workers.num_envs)
+    # Some end their first round later than others: all of it is to be the guide's.
+    lead = 2 * options.round_steps // config.workers.num_envs
+    make_guided = partial(GuidedEnv, make, lead)
     keys = iter(jax.random.split(jax.random.key(seed), 2 * options.imitation_steps))
 
     def act(frames: NDArray[np.uint8]) -> NDArray[Any]:
@@ -80,7 +93,7 @@ def imitate(config: TrainConfig, spec: PolicySpec, run_dir: Path, stop: StopRequ
         return policy.act(frames, next(keys))
 
     start = time.monotonic()
-    with KartVectorEnv(config.race, config.workers, seed, make) as envs:
+    with KartVectorEnv(config.race, config.workers, seed, make_guided) as envs:
         with stop.interrupting():
             demonstrator = Demonstrator(envs, config.race.stack)
         for number in range(options.imitation_rounds):

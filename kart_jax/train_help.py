@@ -38,7 +38,7 @@ USED_MOST = {
 """Fields of each part that `--help` shows."""
 
 
-def print_help(default: "TrainConfig", everything: bool) -> None:
+def print_help(default: "TrainConfig", everything: bool, program: str) -> None:
     """Print the options with the defaults of `default`."""
     parts: dict[str, Any] = {}
     values, count = {}, 0
@@ -59,7 +59,7 @@ def print_help(default: "TrainConfig", everything: bool) -> None:
         command_line,
         args=["--help"],
         default=command_line(**values),
-        prog="python -m kart_jax.train",
+        prog=program,
         description=about,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
