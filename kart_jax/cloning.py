@@ -15,6 +15,8 @@ from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
 
+EXPLORED = 0.05
+"""Share of the choices to learn that are drawn at random instead, so that each stays possible."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
@@ -61,9 +63,10 @@ class Cloner:
     """A network that learns from samples, pass by pass.
 
     The loss of a step with the guide's action a and the discounted return G is
-    `-log p(a) - entropy_coefficient H(p) + value_coefficient (V - G)^2 / 2`, with the
-    coefficients, discount and reward scaling of the PPO that is to follow: the policy stays
-    random enough to explore from, and its values are such that PPO can go on from them.
+    `-log p(a) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount and reward
+    scaling of the PPO that is to follow, so that PPO can go on from the values. Of discrete
+    actions a share is drawn at random, part by part (label smoothing, in expectation): PPO
+    explores only what the policy does now and then.
     """
 
     def __init__(
@@ -116,12 +119,21 @@ class Cloner:
                 self.variables,
                 self._state,
                 samples.stacks(rows),
-                samples.actions[rows],
+                self._some_random(samples.actions[rows]),
                 returns[rows],
                 samples.finished[rows],
             )
             figures.append(told)
         return {name: float(np.mean([told[name] for told in figures])) for name in figures[0]}
+
+    def _some_random(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The actions `[B, ...]`, with `EXPLORED` of their discrete choices drawn at random."""
+        nvec = self._spec.actions.nvec
+        if not nvec:
+            return actions
+        choices = np.array(nvec if actions.ndim > 1 else nvec[0])
+        drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
+        return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
 
     def _take_step(self, variables: Variables, state: Any, *batch: jax.Array) -> Any:
         params = variables["params"]
@@ -150,11 +162,7 @@ class Cloner:
         entropy = distribution.entropy(logits).mean()
         squared = jnp.where(known, jnp.square(values - returns), 0.0)
         value_error = squared.sum() / jnp.maximum(known.sum(), 1)
-        loss = (
-            -log_prob
-            - self._ppo.entropy_coefficient * entropy
-            + self._ppo.value_coefficient * value_error / 2
-        )
+        loss = -log_prob + self._ppo.value_coefficient * value_error / 2
         same = (distribution.mode(logits) == actions).mean()
         figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
         return loss, (dict(statistics), figures | {"value_error": value_error})

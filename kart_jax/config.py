@@ -33,7 +33,8 @@ class RunConfig:
     total_steps: int = 400_000
     """Policy steps, summed over environments; rounded up to whole rollouts."""
     minutes: float | None = None
-    """Stop after this much time, with a checkpoint; the schedules still end at total_steps."""
+    """Stop after this much time, with a checkpoint; the schedules still end at total_steps.
+    Imitation counts, but is not cut short."""
     seed: int = 0
     """Seeds the weights, the actions, the minibatches and the races."""
     run_dir: Path | None = None

@@ -93,6 +93,7 @@ def imitate(
         return policy.act(frames, next(keys))
 
     start = time.monotonic()
+    (run_dir / LOG).unlink(missing_ok=True)  # of an earlier start, which was interrupted
     with KartVectorEnv(config.race, config.workers, seed, make_guided) as envs:
         with stop.interrupting():
             demonstrator = Demonstrator(envs, config.race.stack)

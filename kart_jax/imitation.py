@@ -10,7 +10,8 @@ class ImitationConfig:
     """The stage before PPO: the guide drives, then the policy does and is told better."""
 
     imitation_steps: int = 0
-    """Policy steps to be told by the guide, a driver that knows where the road is; 0: none."""
+    """Policy steps to be told by the guide, a driver that knows where the road is, before PPO;
+    0, or a policy to begin with (init_from): none."""
     imitation_rounds: int = 8
     """Rounds of driving and learning; in the first one the guide drives."""
     imitation_passes: int = 2

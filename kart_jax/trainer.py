@@ -18,6 +18,7 @@ from kart_jax.console import Console
 from kart_jax.evaluator import Evaluator
 from kart_jax.game import make_env
 from kart_jax.game.actions import ACTION_SETS
+from kart_jax.imitate import FOLDER, imitate
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
 from kart_jax.parallel import AXIS, Devices
@@ -94,28 +95,28 @@ class Trainer:
             CheckpointError: the last checkpoint could not be saved, or none fits this run.
             RuntimeError: a loss or gradient was not finite.
         """
+        minutes = self.config.run.minutes or float("inf")
+        self._deadline = time.monotonic() + 60 * minutes
+        try:
+            with self._stop, StopRelay(self._stop):
+                return self._train()
+        except Interrupted:
+            return False  # before the first rollout: nothing was learnt yet
+
+    def _train(self) -> bool:
         config, cluster = self.config, self._cluster
         source = self._find_source()
+        self._able = cluster.any(isinstance(source, Policy)) and config.run.eval_steps > 0
         # After a resume not the same races again.
         seed = derive_seed(config.run.seed, self.step) if self.step else config.run.seed
         first = cluster.index * config.workers.num_envs
-        with (
-            self._stop,
-            StopRelay(self._stop),
-            KartVectorEnv(config.race, self._workers, seed, self._make, first) as envs,
-        ):
-            try:
-                with self.stopwatch("compile and load"):
-                    cluster.together(lambda: self._begin(envs, first, source))
-                    if cluster.count > 1:
-                        self._learner.share_state()
-            except Interrupted:
-                return False
+        with KartVectorEnv(config.race, self._workers, seed, self._make, first) as envs:
+            with self.stopwatch("compile and load"):
+                cluster.together(lambda: self._begin(envs, first, source))
+                if cluster.count > 1:
+                    self._learner.share_state()
             self._saver = Checkpoints(self.run_dir, config.run.keep)
-            about = {"config": config.to_dict(), "start": record_start(self.run_dir, self.step)}
-            self._writer = MetricsWriter(
-                self.run_dir if cluster.is_first else None, self.step, about, config.run.wandb
-            )
+            self._writer = self._open_writer()
             self._console = Console(self._console_options, self.step)
             best = checkpoints.read_best(self._saver.folder)
             self._evaluator = Evaluator(config, self._spec, best and best["metrics"])
@@ -135,16 +136,32 @@ class Trainer:
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
         return finished
 
+    def _open_writer(self) -> MetricsWriter:
+        """The logs, which the first process alone writes."""
+        if not self._cluster.is_first:
+            return MetricsWriter(None, self.step)
+        start = record_start(self.run_dir, self.step)
+        about = {"config": self.config.to_dict(), "start": start}
+        return MetricsWriter(self.run_dir, self.step, about, self.config.run.wandb)
+
     def _find_source(self) -> Source | None:
         """What to begin with, of which the others get the state; and at which step, all of them."""
         cluster = self._cluster
-        source = cluster.together(
-            lambda: find_source(self.config, self.run_dir) if cluster.is_first else None
-        )
+        source = cluster.together(lambda: self._source() if cluster.is_first else None)
         step = source.progress["step"] if isinstance(source, Resumed) else 0
         high, low = divmod(step, 2**30)
         self.step = self._devices.largest(high) * 2**30 + self._devices.largest(low)
         return source
+
+    def _source(self) -> Source | None:
+        """What to begin with; the guide's imitation is made now if it is asked for."""
+        source = find_source(self.config, self.run_dir)
+        if source is not None or not self.config.imitation.imitation_steps:
+            return source
+        with self.stopwatch("imitate"):
+            return load_policy(
+                imitate(self.config, self._spec, self.run_dir, self._stop, self._make)
+            )
 
     @property
     def _console_options(self) -> RunConfig:
@@ -179,6 +196,8 @@ class Trainer:
         self._saved = self.step
         finished = True
         try:
+            if self._able:
+                self._judge()
             self._loop()
         except Interrupted:
             finished = False
@@ -201,10 +220,9 @@ class Trainer:
     def _loop(self) -> None:
         """Update after update, until the steps or time are used up or the target is reached."""
         learner, collector = self._learner, self._collector
-        deadline = time.monotonic() + 60 * (self.config.run.minutes or float("inf"))
         under_way: tuple[Update, Collected] | None = None
         while self._steps_begun(under_way) < self.config.run.total_steps:
-            if self._cluster.any(self._reached or time.monotonic() > deadline):
+            if self._cluster.any(self._reached or time.monotonic() > self._deadline):
                 break
             between = partial(self._advance, under_way[0] if under_way else None)
             collected = self._cluster.together(partial(self._collect, between))
@@ -266,6 +284,12 @@ class Trainer:
         if best or self.step - self._saved >= self.config.run.checkpoint_steps:
             self._save(best)
             self._saved = self.step
+
+    def _judge(self) -> None:
+        """Evaluate what the run begins with: learning from rewards may make it worse at first."""
+        best = self._cluster.together(self._evaluate)
+        if best:
+            self._save(best)
 
     def _evaluate(self) -> dict[str, float] | None:
         """Race the policy as it is, in one process; the metrics if they are the best so far."""
@@ -390,7 +414,9 @@ def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
     if config.run.resume and run_dir is not None:
         folder = (run_dir / "checkpoints").absolute()
         if not checkpoints.ever_saved(folder):
-            return None  # stopped before its first checkpoint: begin at the beginning
+            # Stopped before its first checkpoint: begin at the beginning.
+            imitated = run_dir / FOLDER
+            return load_policy(imitated) if imitated.exists() else None
         path = checkpoints.latest(folder)
         progress = checkpoints.read_progress(path)
         source: Source = Resumed(path, progress)

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from kart_jax.game import RaceConfig
+from kart_jax.game.actions import closest_actions
 from kart_jax.game.env import KartEnv
 from kart_jax.game.race import Race
 
@@ -232,3 +233,19 @@ def train_peer(fields: dict[str, Any]) -> int:
     model.learn(64)
     env.close()
     return int(model.num_timesteps)
+
+
+def guided_lap(config: RaceConfig) -> dict[str, Any]:
+    """A lap as the guide drives it; the last info."""
+    env = KartEnv(config)
+    try:
+        _, info = env.reset(seed=0)
+        ended = False
+        while not ended:
+            controls = np.array([env.guide()], np.float32)
+            action = closest_actions(config.action_set, controls)[0]
+            *_, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        return info
+    finally:
+        env.close()

@@ -313,3 +313,11 @@ def test_the_state_vector_is_finite_and_speeds_up(run: Run) -> None:
     assert np.isfinite(drive["last"]["state"]).all()
     assert drive["last"]["state"][0] > drive["first"]["state"][0] + 5.0
     assert math.isclose(float(np.hypot(*drive["last"]["state"][1:3])), 1.0, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize(("track", "seconds"), [("lighthouse", 40.0), ("olivermath", 24.0)])
+def test_the_guide_gets_round(run: Run, track: str, seconds: float) -> None:
+    config = replace(RaceConfig(), track=(track,), action_set="race")
+    episode = run(scenarios.guided_lap, config)["episode"]
+    assert episode["finished"]
+    assert episode["finish_time"] < seconds

@@ -1,0 +1,83 @@
+"""The stage before PPO on the fake game: what it makes, logs, refuses, and hands on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kart_jax import imitate, train
+from kart_jax.game import RaceConfig
+from kart_jax.policy.policy import load_policy
+from kart_jax.trials import make_trial, run_trials
+
+FLAGS = [
+    *("--simulator", "fake", "--track", "bends", "--height", "12", "--width", "16"),
+    *("--stack", "3", "--channels", "8", "--blocks", "0", "0", "--stem-stride", "1", "2", "2"),
+    *("--middle-stride", "1", "1", "1", "--actor-channels", "4", "--head-channels", "2"),
+    *("--num-envs", "4", "--spares", "0", "--random-start", "0", "--imitation-steps", "4000"),
+    *("--imitation-rounds", "4", "--imitation-batch", "32", "--imitation-rate", "3e-3"),
+]
+
+
+@pytest.fixture(scope="module")
+def imitated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("imitated") / "run"
+    assert imitate.main([*FLAGS, "--run-dir", str(run_dir), "--quiet"]) == 0
+    return run_dir
+
+
+def test_it_finishes_races_that_straight_on_does_not(imitated: Path) -> None:
+    policy = load_policy(imitated / imitate.FOLDER)
+    race = RaceConfig(**policy.race)
+    finished = {}
+    for driver in ("policy", "straight"):
+        trials = [make_trial(driver, "bends", seed, 2, 1) for seed in range(6)]
+        results = run_trials(race, trials, policy.act, 1)
+        finished[driver] = np.mean([result.episode["finished"] for result in results])
+    assert finished["policy"] >= 0.8
+    assert finished["straight"] == 0.0
+
+
+def test_every_round_is_logged(imitated: Path) -> None:
+    lines = [json.loads(x) for x in (imitated / imitate.LOG).read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0]["guided"] == 1.0
+    assert lines[0]["finish_rate"] == 1.0
+    assert lines[-1]["guided"] == 0.0
+    assert lines[-1]["same"] > lines[0]["same"]
+    assert [line["steps"] for line in lines] == sorted({line["steps"] for line in lines})
+    assert lines[-1]["steps"] >= 4000
+
+
+def test_training_begins_with_it_and_goes_on_with_it(
+    imitated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    ppo = ["--rollout-length", "8", "--minibatches", "2", "--learning-rate", "1e-9"]
+    ppo += ["--total-steps", "32"]
+    flags = [*FLAGS, *ppo, "--run-dir", str(run_dir), "--quiet"]
+    assert train.main(flags) == 0, capsys.readouterr().err
+    policies = [
+        load_policy(path) for path in (imitated / imitate.FOLDER, run_dir / imitate.FOLDER, run_dir)
+    ]
+    frames = np.random.default_rng(0).integers(256, size=(5, 3, 12, 16, 1), dtype=np.uint8)
+    same, own, trained = (np.asarray(p.logits_and_values(frames)[0]) for p in policies)
+    np.testing.assert_allclose(own, same, rtol=1e-4, atol=1e-4)  # of the same seed
+    np.testing.assert_allclose(trained, own, rtol=1e-4, atol=1e-4)  # PPO hardly moved it
+
+
+def test_without_steps_there_is_nothing_to_imitate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "--imitation-steps", "0", "--run-dir", str(tmp_path / "run")]
+    assert imitate.main(flags) == 1
+    assert "imitation_steps = 0 is not allowed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_steps_for_the_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        imitate.main([*FLAGS, "--imitation-steps", "10"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "at least imitation_rounds x imitation_batch = 128" in said
