@@ -80,8 +80,9 @@ def imitate(
     options = config.imitation
     policy = Policy(spec, {}, config.to_dict()["race"])
     samples = Samples(config.race.stack)
-    rate, steps = options.imitation_rate, options.gradient_steps
-    cloner = Cloner(spec, config.ppo, rate, steps, config.run.seed)
+    steps = options.round_gradient_steps
+    all_steps = options.imitation_rounds * steps
+    cloner = Cloner(spec, config.ppo, options.imitation_rate, all_steps, config.run.seed)
     seed = derive_seed(config.run.seed, STAGE)
     # Some end their first round later than others: all of it is to be the guide's.
     lead = 2 * options.round_steps // config.workers.num_envs
@@ -101,9 +102,7 @@ def imitate(
             policy.variables = cloner.variables
             shown = demonstrator.drive(act, options.round_steps)
             samples.extend(shown)
-            figures = cloner.learn(
-                samples, options.imitation_batch, options.steps_of(number), stop.check
-            )
+            figures = cloner.learn(samples, options.imitation_batch, steps, stop.check)
             figures = {**_driven(shown), **figures, "steps": len(samples)}
             _tell(run_dir, config, number + 1, time.monotonic() - start, figures)
     return _write(run_dir, spec, jax.device_get(cloner.variables), config)

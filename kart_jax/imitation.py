@@ -12,10 +12,10 @@ class ImitationConfig:
     imitation_steps: int = 0
     """Policy steps to be told by the guide, a driver that knows where the road is, before PPO;
     0, or a policy to begin with (init_from): none."""
-    imitation_rounds: int = 8
+    imitation_rounds: int = 10
     """Rounds of driving and learning; in the first one the guide drives."""
-    imitation_passes: int = 2
-    """Passes, in each round, over all that was driven so far."""
+    imitation_passes: int = 6
+    """Samples to learn from for each step that is driven; they are drawn from all so far."""
     imitation_batch: int = 128
     """Steps in one gradient step."""
     imitation_rate: float = 1e-3
@@ -39,12 +39,7 @@ class ImitationConfig:
         """Policy steps of one round."""
         return self.imitation_steps // self.imitation_rounds
 
-    def steps_of(self, number: int) -> int:
-        """Gradient steps of a round, the first of which is 0."""
-        shown = self.round_steps * (number + 1)
-        return self.imitation_passes * shown // self.imitation_batch
-
     @property
-    def gradient_steps(self) -> int:
-        """Gradient steps of all rounds."""
-        return sum(self.steps_of(number) for number in range(self.imitation_rounds))
+    def round_gradient_steps(self) -> int:
+        """Gradient steps of one round."""
+        return self.imitation_passes * self.round_steps // self.imitation_batch
