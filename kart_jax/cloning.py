@@ -17,6 +17,10 @@ from kart_jax.ppo.config import PPOConfig
 
 EXPLORED = 0.05
 """Share of the choices to learn that are drawn at random instead, so that each stays possible."""
+ALIKE = 0.25
+"""Continuous actions that differ by less count as the same."""
+NOISE = 0.1
+"""Deviation of what is added to continuous actions to learn, for the same reason."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
@@ -64,9 +68,9 @@ class Cloner:
 
     The loss of a step with the guide's action a and the discounted return G is
     `-log p(a) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount and reward
-    scaling of the PPO that is to follow, so that PPO can go on from the values. Of discrete
-    actions a share is drawn at random, part by part (label smoothing, in expectation): PPO
-    explores only what the policy does now and then.
+    scaling of the PPO that is to follow, so that PPO can go on from the values. Actions are
+    learnt with noise (of discrete ones a share is drawn at random, part by part: label
+    smoothing, in expectation): PPO explores only what the policy does now and then.
     """
 
     def __init__(
@@ -119,18 +123,19 @@ class Cloner:
                 self.variables,
                 self._state,
                 samples.stacks(rows),
-                self._some_random(samples.actions[rows]),
+                self._noisy(samples.actions[rows]),
                 returns[rows],
                 samples.finished[rows],
             )
             figures.append(told)
         return {name: float(np.mean([told[name] for told in figures])) for name in figures[0]}
 
-    def _some_random(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The actions `[B, ...]`, with `EXPLORED` of their discrete choices drawn at random."""
+    def _noisy(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The actions `[B, ...]`, made a little random."""
         nvec = self._spec.actions.nvec
         if not nvec:
-            return actions
+            noise = NOISE * self._rng.standard_normal(actions.shape, np.float32)
+            return actions + noise
         choices = np.array(nvec if actions.ndim > 1 else nvec[0])
         drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
         return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
@@ -163,7 +168,7 @@ class Cloner:
         squared = jnp.where(known, jnp.square(values - returns), 0.0)
         value_error = squared.sum() / jnp.maximum(known.sum(), 1)
         loss = -log_prob + self._ppo.value_coefficient * value_error / 2
-        same = (distribution.mode(logits) == actions).mean()
+        same = (jnp.abs(distribution.mode(logits) - actions) < ALIKE).mean()
         figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
         return loss, (dict(statistics), figures | {"value_error": value_error})
 
