@@ -25,6 +25,7 @@ from kart_jax.game.actions import ACTION_SETS
 
 BARE_STEPS = 20
 """Steps between two looks at the clock."""
+PPO_ALONE = ["--imitation-steps", "0", "--eval-steps", "0"]
 FAKE = ("--simulator", "fake", "--num-envs", "16", "--rollout-length", "32")
 """Divides into 8 devices and 2 groups of workers."""
 
@@ -69,7 +70,7 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
     sb3_ppo = load_peer()
     config = parse(arguments)
     minutes = seconds / 60
-    ours = [*arguments, "--minutes", str(minutes)]
+    ours = [*arguments, *PPO_ALONE, "--minutes", str(minutes)]
     times: dict[str, list[dict[str, float]]] = {"game alone": [], "kart_jax": [], "sb3": []}
     for _ in range(rounds):
         times["game alone"].append(run_bare(config, seconds))
@@ -127,7 +128,7 @@ def compare_devices(
     arguments: Sequence[str], counts: Sequence[int], updates: int, rounds: int
 ) -> None:
     """The same updates of the fake game over 1 to 8 virtual devices, in turns."""
-    arguments = [*FAKE, *arguments]
+    arguments = [*FAKE, *PPO_ALONE, *arguments]
     steps = parse(arguments).steps_per_update
     arguments += ["--total-steps", str(updates * steps)]
     times: dict[int, list[dict[str, float]]] = {count: [] for count in counts}

@@ -188,16 +188,12 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
 
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
-        run=RunConfig(total_steps=350_000),
-        race=RaceConfig(action_set="drive", random_start=0.6),
+        run=RunConfig(total_steps=350_000, eval_steps=25_000, eval_episodes=16),
+        race=RaceConfig(action_set="race", random_start=0.5),
         network=CPU,
         # Chosen by the runs in docs/experiments.md.
-        ppo=PPOConfig(
-            rollout_length=64,
-            learning_rate=7e-4,
-            entropy_schedule="linear",
-            normalise_rewards=True,
-        ),
+        imitation=ImitationConfig(imitation_steps=50_000),
+        ppo=PPOConfig(learning_rate=1e-4, entropy_coefficient=0.001, normalise_rewards=True),
     ),
     "gpu": TrainConfig(
         run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),

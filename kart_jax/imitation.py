@@ -14,11 +14,11 @@ class ImitationConfig:
     0, or a policy to begin with (init_from): none."""
     imitation_rounds: int = 10
     """Rounds of driving and learning; in the first one the guide drives."""
-    imitation_passes: int = 6
+    imitation_passes: int = 8
     """Samples to learn from for each step that is driven; they are drawn from all so far."""
-    imitation_batch: int = 128
+    imitation_batch: int = 64
     """Steps in one gradient step."""
-    imitation_rate: float = 1e-3
+    imitation_rate: float = 3e-3
     """Adam's step size at the start; it falls linearly to 0."""
 
     def __post_init__(self) -> None:

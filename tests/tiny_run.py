@@ -19,18 +19,9 @@ TINY = [
     *("--simulator", "fake", "--height", "8", "--width", "10", "--stack", "3"),
     *("--time-limit", "4", "--channels", "2", "--blocks", "0", "0", "--actor-channels", "1"),
     *("--stem-stride", "1", "2", "2", "--middle-stride", "1", "1", "1"),
-    *(
-        "--num-envs",
-        "4",
-        "--spares",
-        "0",
-        "--rollout-length",
-        "4",
-        "--minibatches",
-        "2",
-        "--epochs",
-        "1",
-    ),
+    *("--num-envs", "4", "--spares", "0", "--rollout-length", "4"),
+    *("--minibatches", "2", "--epochs", "1", "--imitation-steps", "0", "--eval-steps", "0"),
+    *("--action-set", "drive", "--norm", "none"),
     *("--normalise-rewards", "--random-shift", "1", "--learning-rate", "1e-3", "--quiet"),
 ]
 """About the smallest run that uses everything: resets, truncations, augmentation, scaling."""
