@@ -189,7 +189,13 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
         run=RunConfig(total_steps=350_000, eval_steps=25_000, eval_episodes=16),
-        race=RaceConfig(action_set="race", random_start=0.5),
+        race=RaceConfig(
+            action_set="race",
+            random_start=0.5,
+            start_jitter=0.5,
+            start_actions=5,
+            hold_start=True,
+        ),
         network=CPU,
         # Chosen by the runs in docs/experiments.md.
         imitation=ImitationConfig(imitation_steps=50_000),

@@ -50,15 +50,21 @@ def test_on_the_line_it_goes_straight_on() -> None:
 
 
 def test_it_steers_back_to_the_road_in_proportion_to_the_angle() -> None:
-    # 16 m ahead at 20 m/s; x grows to the right.
-    assert steer(2.0, 0.0) == pytest.approx(-GAIN * math.atan2(2.0, 16.0))
-    assert steer(-2.0, 0.0) == pytest.approx(GAIN * math.atan2(2.0, 16.0))
+    # 18 m ahead at 20 m/s; x grows to the right.
+    assert steer(2.0, 0.0) == pytest.approx(-GAIN * math.atan2(2.0, 18.0))
+    assert steer(-2.0, 0.0) == pytest.approx(GAIN * math.atan2(2.0, 18.0))
     assert steer(0.0, 0.2) == pytest.approx(-GAIN * 0.2)
 
 
 def test_it_never_steers_further_than_the_wheel_turns() -> None:
     assert steer(0.0, math.pi - 0.1) == -1.0
     assert steer(0.0, -math.pi + 0.1) == 1.0
+
+
+def test_nitro_is_for_where_the_road_is_straight() -> None:
+    for x, used in ((0.0, True), (4.0, False)):
+        state = kart(x, 0.0)
+        assert guide(LINE, LINE.locate(state.location), state).nitro is used
 
 
 def test_a_kart_that_stands_is_guided_too() -> None:
