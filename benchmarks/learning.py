@@ -42,12 +42,12 @@ def record(system: str, seed: int, train: Callable[[], list[Line]]) -> Curve:
 
 def compare(arguments: Sequence[str], minutes: float, seeds: Sequence[int]) -> list[Curve]:
     """Two runs for each seed."""
+    runs = [[*arguments, "--seed", str(seed), "--minutes", str(minutes)] for seed in seeds]
+    configs = [parse(run) for run in runs]
     sb3_ppo = load_peer()
     curves = []
-    for seed in seeds:
-        seeded = [*arguments, "--seed", str(seed), "--minutes", str(minutes)]
-        config = parse(seeded)
-        curves.append(record("kart_jax", seed, partial(train_ours, seeded)))
+    for seed, run, config in zip(seeds, runs, configs, strict=True):
+        curves.append(record("kart_jax", seed, partial(train_ours, run)))
         curves.append(record("sb3", seed, partial(sb3_ppo.train, config, minutes)))
     return curves
 

@@ -67,8 +67,8 @@ def run_bare(config: TrainConfig, seconds: float) -> dict[str, float]:
 
 def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None:
     """The game alone, ours and the peer's in turns."""
-    sb3_ppo = load_peer()
     config = parse(arguments)
+    sb3_ppo = load_peer()
     minutes = seconds / 60
     ours = [*arguments, *PPO_ALONE, "--minutes", str(minutes)]
     times: dict[str, list[dict[str, float]]] = {"game alone": [], "kart_jax": [], "sb3": []}

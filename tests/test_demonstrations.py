@@ -30,6 +30,20 @@ def drive(lead: int, steps: int) -> list[Demonstration]:
         return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
 
 
+def drive_by_hand(seed: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Frames `[T, H, W, C]` and actions `[T, ...]` of an episode that the guide drives."""
+    env = FakeKartEnv(SHORT)
+    stack, _ = env.reset(seed=seed)
+    frames, actions, over = [], [], False
+    while not over:
+        frames.append(stack[-1])
+        guided = np.array([env.guide()], np.float32)
+        actions.append(closest_actions(SHORT.action_set, guided)[0])
+        stack, _, terminated, truncated, _ = env.step(actions[-1])
+        over = terminated or truncated
+    return np.stack(frames), np.array(actions)
+
+
 def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
     for shown in drive(lead=0, steps=200):
         assert not shown.guided
@@ -40,19 +54,15 @@ def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
 
 def test_the_guides_actions_are_those_for_each_frame() -> None:
     [shown, *_] = drive(lead=1000, steps=10)
-    # The same episode by hand: a fresh game, whose frames tell where the episode began.
-    env = FakeKartEnv(SHORT)
-    actions = ACTION_SETS[SHORT.action_set]()
-    for seed in range(200):
-        stack, _ = env.reset(seed=seed)
-        if (stack[-1] == shown.frames[0]).all():
-            break
-    for frame, action in zip(shown.frames, shown.actions, strict=True):
-        np.testing.assert_array_equal(stack[-1], frame)
-        told = closest_actions(SHORT.action_set, np.array([env.guide()], np.float32))[0]
-        np.testing.assert_array_equal(action, told)
-        assert actions.controls(action).acceleration == 1.0
-        stack, *_ = env.step(action)
+    # A frame shows only roughly where an episode begins: the seed is the one whose frames match.
+    same_frames = [
+        actions
+        for frames, actions in map(drive_by_hand, range(300))
+        if np.array_equal(frames, shown.frames)
+    ]
+    assert any(np.array_equal(actions, shown.actions) for actions in same_frames)
+    controls = ACTION_SETS[SHORT.action_set]().controls
+    assert all(controls(action).acceleration == 1.0 for action in shown.actions)
 
 
 def test_the_guide_drives_until_the_lead_is_used_up() -> None:

@@ -75,7 +75,7 @@ ON_A_RUN = [
 ]
 BY_THEMSELVES = [
     "python -m kart_jax.data",
-    "python -m kart_jax.play lighthouse-early --episodes 1",
+    "python -m kart_jax.play lighthouse --episodes 1",
     "python -m kart_jax.play --driver ai --track zengarden --episodes 1",
 ]
 

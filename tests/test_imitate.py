@@ -45,7 +45,7 @@ def test_every_round_is_logged(imitated: Path) -> None:
     assert lines[0]["guided"] == 1.0
     assert lines[0]["finish_rate"] == 1.0
     assert lines[-1]["guided"] == 0.0
-    assert lines[-1]["same"] > lines[0]["same"]
+    assert lines[-1]["same"] > 0.85
     assert [line["steps"] for line in lines] == sorted({line["steps"] for line in lines})
     assert lines[-1]["steps"] >= 4000
 

@@ -31,7 +31,7 @@ from kart_jax.game import RaceConfig
         ("time_limit", 0.0, "more than 0"),
         ("stuck_seconds", -1.0, "more than 0"),
         ("wrong_way_seconds", 0.0, "more than 0"),
-        ("action_set", "everything", "full, reduced, drive"),
+        ("action_set", "everything", "full, reduced, race, drive"),
         ("reward", "money", "progress, original"),
         ("reward_weights", (("money", 1.0),), "progress, time"),
         ("reward_weights", (("time", float("nan")),), "finite"),
