@@ -12,7 +12,7 @@ from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
-from kart_jax.game.guide import guide
+from kart_jax.game.guide import Guide
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
 from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
@@ -49,6 +49,7 @@ class KartEnv(gym.Env[Any, Any]):
         self._stack = FrameStack(self.config)
         self._race: Race | None = None
         self._episode: Episode | None = None
+        self._guide: Guide | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -75,6 +76,7 @@ class KartEnv(gym.Env[Any, Any]):
             self._race = Race(self.config, window=self.render_mode == "human")
         progress = take_start(self._race, self._start, self._actions)
         self._episode = Episode(self.config, progress, self._race.kart())
+        self._guide = None
         self._stack.fill(self._draw())
         return self._observe(), self._about(self._start)
 
@@ -139,8 +141,10 @@ class KartEnv(gym.Env[Any, Any]):
 
     def guide(self) -> Controls:
         """What the guide, which knows where the road is, would do next."""
-        _, episode = self._playing()
-        return guide(episode.progress.line, episode.progress.place, episode.kart)
+        race, episode = self._playing()
+        if self._guide is None:
+            self._guide = Guide(race.line, race.items())
+        return self._guide.controls(episode.progress.place, episode.kart)
 
     @property
     def line(self) -> CentreLine:

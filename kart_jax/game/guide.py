@@ -1,34 +1,147 @@
 """The guide: a driver that knows where the road is, to teach policies that only see it."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine, Place
-from kart_jax.game.race import KartState
+from kart_jax.game.race import Item, KartState
 
-LOOK_AHEAD = 0.9
+Point = npt.NDArray[np.float64]
+
+LOOK_AHEAD = 0.88
 """Seconds of driving to the point of the centre line that is steered for."""
 SHORTEST = 6.0
 """Metres to that point at least."""
-GAIN = 3.0
+GAIN = 3.1
 """Steering for each radian between the kart's heading and that point."""
 
-NITRO_BELOW = 0.2
+SLOW = 3.0
+"""Metres a second below which a kart backs away from what it faces..."""
+AWAY = 0.67
+"""... if it must turn by more than these radians."""
+
+NITRO_AHEAD = 0.63
+"""Seconds of driving within which nitro on the road is steered for."""
+NITRO_ASIDE = 0.36
+"""Metres to the side, for each metre ahead, that are gone for it..."""
+NITRO_WIDTH = 0.6
+"""... and these besides."""
+NITRO_BELOW = 0.3
 """Steering, either way, below which nitro is used; without any collected nothing happens."""
+TOO_CLOSE = 2.0
+"""Metres ahead within which an item is not steered for any more."""
+CLEARANCE = 2.3
+"""Metres by which a hazard is passed."""
+DEAD_AHEAD = 0.5
+"""Metres to the side within which a hazard is as good as straight ahead."""
+
+TURN_FROM, TURN_TO = 0.6, 1.55
+"""Seconds of driving ahead between which the road's turn decides on drifting."""
+TURN = 0.32
+"""Radians of turn that are worth it, which is paid for with a burst of speed afterwards."""
+STRAIGHT = 0.09
+"""Radians below which it ends."""
+STEER_IN, STEER_OUT = 0.2, -0.09
+"""Steering into the turn from which drifting begins, and below which it ends."""
+DRIFT_SPEED = 12.0
+"""Metres a second from which drifting begins."""
+DRIFT_STEER, DRIFT_RANGE = 0.67, 0.28
+"""A drifting kart turns by itself: what it turns with the wheel straight, as steering without
+drift, and how much the wheel changes that."""
 
 
-def guide(line: CentreLine, place: Place, kart: KartState) -> Controls:
-    """Full throttle towards a point of the centre line ahead.
+@dataclass(frozen=True)
+class _Spot:
+    """Where an item lies."""
+
+    location: Point
+    place: Place
+    hazard: bool
+
+
+class Guide:
+    """Drives one track: full throttle towards a point of the centre line ahead.
 
     Pure pursuit (Coulter 1992, "Implementation of the pure pursuit path tracking
     algorithm"), with steering in proportion to the angle instead of the curvature.
+    It drifts through turns, collects nitro and goes round hazards. What it does depends
+    on the present state alone, so that whoever drives can be told at any time.
     """
-    metres = max(LOOK_AHEAD * kart.speed, SHORTEST)
-    point, _ = line.point((place.along + metres) % line.length)
-    away = point - np.asarray(kart.location, np.float64)
+
+    def __init__(self, line: CentreLine, items: Sequence[Item]) -> None:
+        """Know the road and what lies on it."""
+        self._line = line
+        self._spots = [
+            _Spot(item.location, line.locate(item.location), item.kind == "hazard")
+            for item in items
+            if item.kind in ("nitro", "hazard")
+        ]
+
+    def controls(self, place: Place, kart: KartState) -> Controls:
+        """What to do with a kart in this state at this place."""
+        reach = max(LOOK_AHEAD * kart.speed, SHORTEST)
+        target, _ = self._line.point((place.along + reach) % self._line.length)
+        nitro = self._nitro_near(place, kart.speed)
+        angle = _angle_to(target if nitro is None else nitro, kart)
+        if kart.speed < SLOW and abs(angle) > AWAY:
+            return Controls(steer=-math.copysign(1.0, angle), brake=True)
+        wanted = GAIN * self._past_hazards(angle, place, kart, reach)
+        steer, drift = min(max(wanted, -1.0), 1.0), False
+        turn = self._line.turn(
+            place.along + TURN_FROM * kart.speed, (TURN_TO - TURN_FROM) * kart.speed
+        )
+        side = math.copysign(1.0, turn)
+        if kart.skid > 1.0:
+            drift = abs(turn) > STRAIGHT and side * wanted > STEER_OUT
+            if drift:
+                steer = side * min(max((side * wanted - DRIFT_STEER) / DRIFT_RANGE, -1.0), 1.0)
+        elif (
+            abs(turn) > TURN
+            and side * wanted > STEER_IN
+            and kart.speed > DRIFT_SPEED
+            and kart.on_road
+        ):
+            steer, drift = side, True
+        return Controls(steer=steer, acceleration=1.0, drift=drift, nitro=abs(wanted) < NITRO_BELOW)
+
+    def _nitro_near(self, place: Place, speed: float) -> Point | None:
+        """The closest nitro ahead that is hardly out of the way."""
+        furthest = NITRO_AHEAD * speed
+        within = [
+            (ahead, spot.location)
+            for spot in self._spots
+            if not spot.hazard
+            and TOO_CLOSE < (ahead := self._ahead(spot, place)) < furthest
+            and abs(spot.place.lateral - place.lateral) < NITRO_ASIDE * ahead + NITRO_WIDTH
+        ]
+        return min(within, key=lambda spot: spot[0])[1] if within else None
+
+    def _past_hazards(self, angle: float, place: Place, kart: KartState, reach: float) -> float:
+        """The angle to steer for, turned away from the hazards within `reach` that it meets."""
+        for spot in self._spots:
+            if not spot.hazard or not TOO_CLOSE < self._ahead(spot, place) < reach:
+                continue
+            towards = _angle_to(spot.location, kart)
+            metres = float(np.linalg.norm((spot.location - kart.location)[[0, 2]]))
+            right = metres * math.sin(towards - angle)  # of the way that is steered for
+            if abs(right) < CLEARANCE:
+                # Dead ahead: on the side where there is more road.
+                left = right > 0 if abs(right) > DEAD_AHEAD else spot.place.lateral > 0
+                angle = towards + (-1 if left else 1) * math.atan2(CLEARANCE, metres)
+        return angle
+
+    def _ahead(self, spot: _Spot, place: Place) -> float:
+        """Metres along the road to an item, up to a lap."""
+        return (spot.place.along - place.along) % self._line.length
+
+
+def _angle_to(point: Point, kart: KartState) -> float:
+    """Radians from the kart's heading to a point [3], to the right positive."""
+    away = point - kart.location
     angle = math.atan2(away[0], away[2]) - kart.heading
-    angle = (angle + math.pi) % (2 * math.pi) - math.pi
-    steer = min(max(GAIN * angle, -1.0), 1.0)
-    return Controls(steer=steer, acceleration=1.0, nitro=abs(steer) < NITRO_BELOW)
+    return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,28 @@ class KartState:
     """Nitro collected."""
     powerup: str
     """Name of the power-up held, or NOTHING."""
+    skid: float
+    """How much the kart skids: 1 not at all, growing while it does."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that lies on the road."""
+
+    kind: Literal["box", "nitro", "hazard", "other"]
+    """A box holds a power-up; a hazard (banana, bubble gum) slows down."""
+    location: npt.NDArray[np.float64]
+    """[3], metres; y is up."""
+
+
+_ITEMS: dict[str, Literal["box", "nitro", "hazard"]] = {
+    "BONUS_BOX": "box",
+    "NITRO_SMALL": "nitro",
+    "NITRO_BIG": "nitro",
+    "BANANA": "hazard",
+    "BUBBLEGUM": "hazard",
+}
+"""Kinds of items by the game's own names."""
 
 
 def _start_engine(width: int, height: int, window: bool) -> ModuleType:
@@ -215,7 +237,15 @@ class Race:
             position=kart.position,
             energy=kart.energy,
             powerup=kart.powerup.type.name,
+            skid=kart.skeed_factor,
         )
+
+    def items(self) -> list[Item]:
+        """What lies on the road."""
+        return [
+            Item(_ITEMS.get(item.type.name, "other"), np.array(item.location, np.float64))
+            for item in self._world.items
+        ]
 
     def controls(self) -> Controls:
         """What the observed kart's driver does at present."""

@@ -25,6 +25,7 @@ KART = KartState(
     position=1,
     energy=0.0,
     powerup="NOTHING",
+    skid=1.0,
 )
 
 

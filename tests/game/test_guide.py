@@ -1,14 +1,19 @@
 """The guide steers for the road ahead, and gets round."""
 
+import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.fake import FakeKartEnv
-from kart_jax.game.guide import GAIN, guide
-from kart_jax.game.race import KartState
+from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, GAIN, LOOK_AHEAD, SLOW, Guide
+from kart_jax.game.race import Item, KartState
 from tests.tiny import RACE
 
 LENGTH = 200.0
@@ -23,52 +28,115 @@ LINE = CentreLine(
 )
 
 
-def kart(x: float, heading: float, speed: float = 20.0) -> KartState:
-    return KartState(
-        location=np.array([x, 0.0, 50.0], np.float32),
+RADIUS = 30.0
+CORNERS = np.linspace(0.0, 2 * math.pi, 73)
+CIRCLE = CentreLine(
+    [
+        [[RADIUS * (1 - math.cos(a)), 0.0, RADIUS * math.sin(a)] for a in ends]
+        for ends in itertools.pairwise(CORNERS)
+    ],
+    [[RADIUS * a for a in ends] for ends in itertools.pairwise(CORNERS)],
+    [10.0] * 72,
+    [[(n + 1) % 72] for n in range(72)],
+    2 * math.pi * RADIUS,
+)
+"""A right turn without end, from the origin along z."""
+
+
+def kart(x: float = 0.0, z: float = 50.0, **state: Any) -> KartState:
+    still = KartState(
+        location=np.array([x, 0.0, z], np.float32),
         velocity=np.zeros(3, np.float32),
-        speed=speed,
-        heading=heading,
+        speed=20.0,
+        heading=0.0,
         on_road=True,
         jumping=False,
         finished=False,
         position=1,
         energy=0.0,
         powerup="NOTHING",
+        skid=1.0,
     )
+    return replace(still, **state)
 
 
-def steer(x: float, heading: float, speed: float = 20.0) -> float:
-    state = kart(x, heading, speed)
-    controls = guide(LINE, LINE.locate(state.location), state)
-    assert controls.acceleration == 1.0
-    return controls.steer
+def told(state: KartState, line: CentreLine = LINE, items: Sequence[Item] = ()) -> Controls:
+    return Guide(line, items).controls(line.locate(state.location), state)
+
+
+def item(kind: Any, x: float, z: float) -> Item:
+    return Item(kind, np.array([x, 0.0, z]))
 
 
 def test_on_the_line_it_goes_straight_on() -> None:
-    assert steer(0.0, 0.0) == pytest.approx(0.0)
+    assert told(kart()) == Controls(steer=0.0, acceleration=1.0, nitro=True)
 
 
 def test_it_steers_back_to_the_road_in_proportion_to_the_angle() -> None:
-    # 18 m ahead at 20 m/s; x grows to the right.
-    assert steer(2.0, 0.0) == pytest.approx(-GAIN * math.atan2(2.0, 18.0))
-    assert steer(-2.0, 0.0) == pytest.approx(GAIN * math.atan2(2.0, 18.0))
-    assert steer(0.0, 0.2) == pytest.approx(-GAIN * 0.2)
+    # x grows to the right.
+    assert told(kart(1.0)).steer == pytest.approx(-GAIN * math.atan2(1.0, LOOK_AHEAD * 20.0))
+    assert told(kart(-1.0)).steer == pytest.approx(GAIN * math.atan2(1.0, LOOK_AHEAD * 20.0))
+    assert told(kart(heading=0.2)).steer == pytest.approx(-GAIN * 0.2)
 
 
 def test_it_never_steers_further_than_the_wheel_turns() -> None:
-    assert steer(0.0, math.pi - 0.1) == -1.0
-    assert steer(0.0, -math.pi + 0.1) == 1.0
+    assert told(kart(heading=math.pi - 0.1)).steer == -1.0
+    assert told(kart(heading=-math.pi + 0.1)).steer == 1.0
 
 
 def test_nitro_is_for_where_the_road_is_straight() -> None:
-    for x, used in ((0.0, True), (4.0, False)):
-        state = kart(x, 0.0)
-        assert guide(LINE, LINE.locate(state.location), state).nitro is used
+    assert told(kart(0.0)).nitro
+    assert not told(kart(4.0)).nitro
 
 
 def test_a_kart_that_stands_is_guided_too() -> None:
-    assert steer(0.0, 0.3, 0.0) == pytest.approx(-GAIN * 0.3)
+    assert told(kart(heading=0.3, speed=0.0)).steer == pytest.approx(-GAIN * 0.3)
+
+
+def test_it_backs_away_from_a_wall_that_it_faces() -> None:
+    facing = kart(4.0, heading=math.pi / 2, speed=SLOW - 1)
+    backwards = told(facing)
+    assert backwards.brake
+    assert backwards.acceleration == 0.0
+    assert backwards.steer == 1.0  # backwards, this turns the kart to the left
+    assert not told(replace(facing, heading=0.0)).brake
+    assert not told(replace(facing, speed=SLOW + 1)).brake
+
+
+def test_it_goes_for_nitro_that_is_hardly_out_of_the_way() -> None:
+    near = told(kart(), items=[item("nitro", 2.0, 60.0)])
+    assert near.steer == pytest.approx(GAIN * math.atan2(2.0, 10.0))
+    for elsewhere in ((4.9, 60.0), (2.0, 95.0), (2.0, 45.0)):
+        assert told(kart(), items=[item("nitro", *elsewhere)]).steer == 0.0
+    assert told(kart(), items=[item("box", 2.0, 60.0)]).steer == 0.0
+
+
+def test_it_goes_round_hazards_where_there_is_more_road() -> None:
+    for x, side in ((0.3, -1), (-0.3, 1), (1.0, -1), (-1.0, 1)):
+        steer = told(kart(), items=[item("hazard", x, 60.0)]).steer
+        assert math.copysign(1.0, steer) == side
+        passes_at = 10.0 * math.tan(steer / GAIN) if abs(steer) < 1 else side * math.inf
+        assert abs(passes_at - x) >= 0.9 * CLEARANCE
+    assert told(kart(), items=[item("hazard", CLEARANCE + 0.5, 60.0)]).steer == 0.0
+    assert told(kart(), items=[item("hazard", 0.0, 95.0)]).steer == 0.0
+
+
+def test_it_drifts_through_turns_at_speed() -> None:
+    begins = told(kart(0.0, 0.0), CIRCLE)
+    assert begins.drift
+    assert begins.steer == 1.0
+    assert told(kart(0.0, 0.0, skid=1.5), CIRCLE).drift
+    for cannot in ({"speed": DRIFT_SPEED - 1}, {"on_road": False}):
+        assert not told(kart(0.0, 0.0, **cannot), CIRCLE).drift
+    assert not told(kart(skid=1.5)).drift  # the road is straight again
+    assert not told(kart(0.0, 0.0, skid=1.5, heading=1.2), CIRCLE).drift  # turned far enough
+
+
+def test_a_drifting_kart_steers_by_less_or_more_drift() -> None:
+    steers = [told(kart(0.0, 0.0, skid=1.5, heading=h), CIRCLE).steer for h in (-0.2, 0.1, 0.3)]
+    assert steers == sorted(steers, reverse=True)
+    assert steers[0] == 1.0
+    assert steers[-1] == -1.0
 
 
 def test_the_fake_games_guide_finishes_where_straight_on_does_not() -> None:

@@ -99,7 +99,9 @@ def test_the_state_vector_describes_the_kart_and_the_road() -> None:
     distances = [[100 * n, 100 * n + 100] for n in range(4)]
     line = CentreLine(nodes, distances, np.full(4, 10.0), [[1], [2], [3], [0]], 400.0)
     location = np.array([2.0, 0.0, 60.0], np.float32)
-    kart = KartState(location, np.zeros(3, np.float32), 7.0, 0.1, True, False, False, 1, 0.0, "")
+    kart = KartState(
+        location, np.zeros(3, np.float32), 7.0, 0.1, True, False, False, 1, 0.0, "", 1.0
+    )
     state = state_vector(kart, line.locate(location), line)
     expected = [7.0, math.sin(0.1), math.cos(0.1), 2.0, 5.0, 0.0, 0.0, math.pi / 2, math.pi / 2, 40]
     np.testing.assert_allclose(state, expected, atol=1e-5)
