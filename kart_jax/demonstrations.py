@@ -40,7 +40,15 @@ class Demonstration:
 
 
 class _Guided(Protocol):
+    config: RaceConfig
+
     def guide(self) -> Controls: ...
+
+
+def guided_action(env: gymnasium.Env[Any, Any]) -> Any:
+    """What the guide would do next in a race that it knows: a member of the action space."""
+    race: _Guided = env.unwrapped  # type: ignore[assignment]
+    return closest_actions(race.config.action_set, np.array([race.guide()], np.float32))[0]
 
 
 class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -51,7 +59,6 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, make: MakeEnv, lead: int, race: RaceConfig) -> None:
         super().__init__(make(race))
-        self._action_set = race.action_set
         self._lead = lead
         self._steps = 0
         self._actions: list[Any] = []
@@ -67,8 +74,7 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Drive; `action` counts only where the guide does not drive."""
-        guided: _Guided = self.env.unwrapped  # type: ignore[assignment]
-        own = closest_actions(self._action_set, np.array([guided.guide()], np.float32))[0]
+        own = guided_action(self.env)
         self._actions.append(own)
         self._steps += 1
         observation, reward, terminated, truncated, info = self.env.step(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kart_jax.checks import check
 from kart_jax.config import PRESETS
+from kart_jax.demonstrations import guided_action
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.env import KartEnv
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Act = Callable[[NDArray[np.uint8]], Any]
 """Takes a frame stack `[T, H, W, C]` and gives an action."""
+ActOrGuide = Act | None
+"""None stands for the guide, which looks at the race instead of the frames."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ def race_from_grid(
 
 def make_act(
     driver: Driver, race: RaceConfig, policy: "Policy | None", seed: int, sample: bool = False
-) -> Act:
+) -> ActOrGuide:
     """How a driver chooses; of the policy, the most probable action unless `sample`."""
+    if driver == "guide":
+        return None
     space = ACTION_SETS[race.action_set]().space
     if driver == "random":
         space.seed(seed)
@@ -95,7 +100,9 @@ def make_act(
     return lambda frames: policy.act(frames, jax.random.fold_in(first, next(numbers)))
 
 
-def drive_episodes(race: RaceConfig, act: Act, episodes: int, seed: int) -> Iterator[list[Step]]:
+def drive_episodes(
+    race: RaceConfig, act: ActOrGuide, episodes: int, seed: int
+) -> Iterator[list[Step]]:
     """Drive so many episodes, on the tracks of `race` in turn; the steps of each as it ends.
 
     The seeds are `seed` and those after it.
@@ -115,7 +122,10 @@ def add_values(policy: "Policy", steps: Iterable[Step]) -> list[Step]:
 
 
 def drive(
-    env: gymnasium.Env[Any, Any], act: Act, seed: int, options: dict[str, Any] | None = None
+    env: gymnasium.Env[Any, Any],
+    act: ActOrGuide,
+    seed: int,
+    options: dict[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Drive one episode to its end."""
     actions = ACTION_SETS[env.unwrapped.config.action_set]()  # type: ignore[attr-defined]
@@ -123,7 +133,7 @@ def drive(
     ended = False
     while not ended:
         before = env.unwrapped.kart if isinstance(env.unwrapped, KartEnv) else None
-        action = act(frames)
+        action = guided_action(env) if act is None else act(frames)
         after, reward, terminated, truncated, info = env.step(action)
         controls = info.get("controls")
         yield Step(

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.evaluate`: how well a policy races, beside the game's AI and simpler drivers.
+"""`python -m kart_jax.evaluate`: how well a policy races, beside the game's AI and other drivers.
 
 Every episode starts on the grid, moved aside a little and after a few random actions, from
 seeds that training does not draw. The game's AI starts as it stands.
@@ -120,7 +120,7 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
     others: list[tuple[Driver, int]] = [("ai", 0), ("ai", 1), ("ai", 2)]
-    others += [("straight", own), ("random", own)]
+    others += [("guide", own), ("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
             yield make_trial("policy", track, config.seed + number, own, karts)

@@ -25,7 +25,7 @@ class PlayConfig:
     """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name. Other
     drivers need none; given one, they drive on its track."""
     driver: Driver = "policy"
-    """`straight` holds the accelerator; `ai` is the game's own driver."""
+    """`straight` holds the accelerator; `ai` is the game's own driver; `guide` knows the road."""
     track: tuple[str, ...] | None = None
     """Tracks to drive on, one after another; by default those of the training."""
     episodes: int = 3

@@ -45,7 +45,7 @@ class RecordConfig:
     """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name. With
     another driver its view is recorded; without any, that of the preset `cpu`."""
     driver: Driver = "ai"
-    """`ai` is the game's own driver; `straight` holds the accelerator."""
+    """`ai` is the game's own driver; `guide` knows the road; `straight` holds the accelerator."""
     track: tuple[str, ...] | None = None
     """Tracks to drive on, one after another."""
     episodes: int = 1

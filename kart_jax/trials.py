@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from kart_jax.demonstrations import guided_action
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.env import KartEnv
 from kart_jax.game.start import DRAWN_SEEDS
@@ -25,7 +26,7 @@ from kart_jax.workers.frame_stack import FrameStack
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 
-Driver = Literal["policy", "ai", "straight", "random"]
+Driver = Literal["policy", "guide", "ai", "straight", "random"]
 Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
 
@@ -157,6 +158,8 @@ class TrialEnv(gymnasium.Env[Any, Any]):
             return self._idle(), 0.0, False, False, {}
         if self._trial.driver == "straight":
             action = np.array(STRAIGHT[self._race.action_set], self.action_space.dtype)
+        elif self._trial.driver == "guide":
+            action = guided_action(self._env)
         elif self._trial.driver == "random":
             action = self._env.action_space.sample()
         observation, reward, terminated, truncated, info = self._env.step(action)

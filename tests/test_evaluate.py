@@ -28,7 +28,7 @@ def test_the_report_has_every_track_driver_and_episode(
         assert {e["track"] for e in figures["episodes"]} == {track}
         mean = sum(e["progress_m"] for e in figures["episodes"]) / 3
         assert figures["progress_mean"] == pytest.approx(mean)
-        drivers = {"ai 0", "ai 1", "ai 2", "straight", "random"}
+        drivers = {"ai 0", "ai 1", "ai 2", "guide", "straight", "random"}
         assert set(figures["baselines"]) == drivers
         assert all(f["count"] == 1 for f in figures["baselines"].values())
         for name in ("finish_rate", "lap_time_mean", "lap_time_best"):

@@ -56,11 +56,11 @@ def test_every_episode_is_told_and_written(
 
 def test_other_drivers_drive_in_the_policys_place(policy: str, tmp_path: Path) -> None:
     progress = {}
-    for driver in ("straight", "random"):
+    for driver in ("straight", "random", "guide"):
         path = tmp_path / f"{driver}.json"
         assert main([policy, "--driver", driver, "--episodes", "1", "--json", str(path)]) == 0
         progress[driver] = json.loads(path.read_text())["episodes"][0]["progress_m"]
-    assert progress["straight"] > 10
+    assert progress["guide"] > progress["straight"] > 10
     assert progress["random"] != progress["straight"]
 
 

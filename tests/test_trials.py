@@ -16,6 +16,7 @@ from tests.tiny import RACE
 TRIALS = [
     *(Trial("policy", track, seed, 2) for track in ("bends", "other") for seed in range(3)),
     Trial("straight", "bends", 0, 0),
+    Trial("guide", "bends", 0, 2),
     Trial("random", "bends", 0, 2),
 ]
 
@@ -41,6 +42,7 @@ def test_every_trial_is_driven_once_whoever_drives_it() -> None:
     assert all(r.episode["track"] == r.trial.track for r in one)
     assert all(r.episode["progress_m"] == 0 for r in one if r.trial.driver == "policy")
     assert all(r.episode["progress_m"] > 0 for r in one if r.trial.driver != "policy")
+    assert [r.trial.driver for r in one if r.episode["finished"]] == ["guide"]
     assert drive(workers=3) == one
     assert worker_processes() == []
 
