@@ -22,8 +22,10 @@ GAIN = 3.1
 
 SLOW = 3.0
 """Metres a second below which a kart backs away from what it faces..."""
-AWAY = 0.67
-"""... if it must turn by more than these radians."""
+AWAY = 0.5
+"""... if it points away from the road by more than these radians..."""
+AROUND = math.pi / 2
+"""... or, wherever it stands, by more than these."""
 
 NITRO_AHEAD = 0.63
 """Seconds of driving within which nitro on the road is steered for."""
@@ -46,8 +48,10 @@ TURN = 0.32
 """Radians of turn that are worth it, which is paid for with a burst of speed afterwards."""
 STRAIGHT = 0.09
 """Radians below which it ends."""
-STEER_IN, STEER_OUT = 0.2, -0.09
-"""Steering into the turn from which drifting begins, and below which it ends."""
+STEER_IN = 0.3
+"""Steering into the turn from which drifting begins."""
+STEER_OUT, STEER_MORE = -0.09, 1.5
+"""Steering into the turn between which it goes on; a drifting kart cannot turn as sharply."""
 DRIFT_SPEED = 12.0
 """Metres a second from which drifting begins."""
 DRIFT_STEER, DRIFT_RANGE = 0.67, 0.28
@@ -88,8 +92,9 @@ class Guide:
         target, _ = self._line.point((place.along + reach) % self._line.length)
         nitro = self._nitro_near(place, kart.speed)
         angle = _angle_to(target if nitro is None else nitro, kart)
-        if kart.speed < SLOW and abs(angle) > AWAY:
-            return Controls(steer=-math.copysign(1.0, angle), brake=True)
+        off = _turned(kart.heading - place.direction)
+        if kart.speed < SLOW and abs(off) > AWAY and (off * place.lateral > 0 or abs(off) > AROUND):
+            return Controls(steer=math.copysign(1.0, off), brake=True)
         wanted = GAIN * self._past_hazards(angle, place, kart, reach)
         steer, drift = min(max(wanted, -1.0), 1.0), False
         turn = self._line.turn(
@@ -97,7 +102,7 @@ class Guide:
         )
         side = math.copysign(1.0, turn)
         if kart.skid > 1.0:
-            drift = abs(turn) > STRAIGHT and side * wanted > STEER_OUT
+            drift = abs(turn) > STRAIGHT and STEER_MORE > side * wanted > STEER_OUT
             if drift:
                 steer = side * min(max((side * wanted - DRIFT_STEER) / DRIFT_RANGE, -1.0), 1.0)
         elif (
@@ -143,5 +148,9 @@ class Guide:
 def _angle_to(point: Point, kart: KartState) -> float:
     """Radians from the kart's heading to a point [3], to the right positive."""
     away = point - kart.location
-    angle = math.atan2(away[0], away[2]) - kart.heading
+    return _turned(math.atan2(away[0], away[2]) - kart.heading)
+
+
+def _turned(angle: float) -> float:
+    """The same angle between -pi and pi."""
     return (angle + math.pi) % (2 * math.pi) - math.pi
