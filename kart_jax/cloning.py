@@ -15,7 +15,7 @@ from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
 
-EXPLORED = 0.05
+EXPLORED = 0.02
 """Share of the choices to learn that are drawn at random instead, so that each stays possible."""
 ALIKE = 0.25
 """Continuous actions that differ by less count as the same."""

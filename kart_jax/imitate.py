@@ -87,11 +87,10 @@ def imitate(
     # Some end their first round later than others: all of it is to be the guide's.
     lead = 2 * options.round_steps // config.workers.num_envs
     make_guided = partial(GuidedEnv, make, lead)
-    keys = iter(jax.random.split(jax.random.key(seed), 2 * options.imitation_steps))
 
     def act(frames: NDArray[np.uint8]) -> NDArray[Any]:
         stop.check()
-        return policy.act(frames, next(keys))
+        return policy.act(frames)  # greedily: one random drift may end a race
 
     start = time.monotonic()
     (run_dir / LOG).unlink(missing_ok=True)  # of an earlier start, which was interrupted
