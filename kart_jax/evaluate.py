@@ -34,8 +34,8 @@ class EvaluateConfig:
     episodes: int = 20
     """Greedy episodes of the policy on each track."""
     baseline_episodes: int = 5
-    """Episodes of each other driver (the AI at three difficulties, straight on, random) on
-    each track; 0 leaves them out."""
+    """Episodes of each other driver (the AI at three difficulties, the guide, straight on,
+    random) on each track; 0 leaves them out."""
     seed: int = 0
     """The first of the episodes' seeds, which decide starts, grid places and opponents."""
     opponents: int = 0
