@@ -21,6 +21,8 @@ ALIKE = 0.25
 """Continuous actions that differ by less count as the same."""
 NOISE = 0.1
 """Deviation of what is added to continuous actions to learn, for the same reason."""
+MEMORY = 0.998
+"""Share of the averaged weights that a gradient step keeps: they drive far better than the last."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
@@ -89,12 +91,16 @@ class Cloner:
         self._rng = np.random.default_rng(seed)
         example = np.zeros((1, *spec.observation_shape), np.uint8)
         self.variables: Variables = dict(jax.jit(spec.module().init)(jax.random.key(seed), example))
+        """The averaged ones."""
+        self._last = self.variables
         self._optimiser = optax.chain(
             optax.clip_by_global_norm(ppo.max_grad_norm),
             optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
         )
-        self._state = self._optimiser.init(self.variables["params"])
-        self._step = jax.jit(self._take_step, donate_argnums=(0, 1))
+        self._average = optax.ema(MEMORY)
+        params = self.variables["params"]
+        self._state = self._optimiser.init(params), self._average.init(params)
+        self._step = jax.jit(self._take_step)
 
     def learn(
         self, samples: Samples, batch: int, steps: int, check: Callable[[], None]
@@ -119,8 +125,8 @@ class Cloner:
             if len(order) < batch:
                 order = self._rng.permutation(len(samples))
             rows, order = order[:batch], order[batch:]
-            self.variables, self._state, told = self._step(
-                self.variables,
+            self._last, self._state, self.variables, told = self._step(
+                self._last,
                 self._state,
                 samples.stacks(rows),
                 self._noisy(samples.actions[rows]),
@@ -141,12 +147,20 @@ class Cloner:
         return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
 
     def _take_step(self, variables: Variables, state: Any, *batch: jax.Array) -> Any:
-        params = variables["params"]
+        """The variables and states after a gradient step, the averaged ones, and figures."""
+        params, (state, average) = variables["params"], state
         statistics = {name: x for name, x in variables.items() if name != "params"}
         gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
         grads, (statistics, figures) = gradient(params, *batch)
         updates, state = self._optimiser.update(grads, state)
-        return {"params": optax.apply_updates(params, updates), **statistics}, state, figures
+        params = optax.apply_updates(params, updates)
+        averaged, average = self._average.update(params, average)
+        return (
+            {"params": params, **statistics},
+            (state, average),
+            {"params": averaged, **statistics},
+            figures,
+        )
 
     def _loss(
         self,

@@ -100,7 +100,7 @@ def test_every_choice_stays_possible(taught: Any) -> None:
     policy = Policy(SPEC, jax.device_get(cloner.variables), {})
     logits, _ = policy.logits_and_values(samples.stacks(np.arange(50)))
     no_throttle = np.asarray(jax.nn.softmax(logits[:, :2]))[:, 0].mean()
-    assert 0.01 < no_throttle < 0.05  # the guide never lets go; half of `EXPLORED` is random
+    assert 0.004 < no_throttle < 0.02  # the guide never lets go; half of `EXPLORED` is random
 
 
 def test_only_episodes_that_finished_tell_what_driving_is_worth() -> None:

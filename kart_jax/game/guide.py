@@ -54,7 +54,7 @@ STEER_OUT, STEER_MORE = -0.09, 1.5
 """Steering into the turn between which it goes on; a drifting kart cannot turn as sharply."""
 DRIFT_SPEED = 12.0
 """Metres a second from which drifting begins."""
-DRIFT_STEER, DRIFT_RANGE = 0.67, 0.28
+DRIFT_STEER, DRIFT_RANGE = 0.8, 1.0
 """A drifting kart turns by itself: what it turns with the wheel straight, as steering without
 drift, and how much the wheel changes that."""
 
