@@ -42,13 +42,13 @@ class Demonstration:
 class _Guided(Protocol):
     config: RaceConfig
 
-    def guide(self) -> Controls: ...
+    def guide(self, drifting: bool) -> Controls: ...
 
 
-def guided_action(env: gymnasium.Env[Any, Any]) -> Any:
+def guided_action(env: gymnasium.Env[Any, Any], drifting: bool = False) -> Any:
     """What the guide would do next in a race that it knows: a member of the action space."""
     race: _Guided = env.unwrapped  # type: ignore[assignment]
-    return closest_actions(race.config.action_set, np.array([race.guide()], np.float32))[0]
+    return closest_actions(race.config.action_set, np.array([race.guide(drifting)], np.float32))[0]
 
 
 class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -57,8 +57,9 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     Episodes that begin within the first `lead` steps are driven by the guide.
     """
 
-    def __init__(self, make: MakeEnv, lead: int, race: RaceConfig) -> None:
+    def __init__(self, make: MakeEnv, lead: int, drifting: bool, race: RaceConfig) -> None:
         super().__init__(make(race))
+        self._drifting = drifting
         self._lead = lead
         self._steps = 0
         self._actions: list[Any] = []
@@ -74,7 +75,7 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Drive; `action` counts only where the guide does not drive."""
-        own = guided_action(self.env)
+        own = guided_action(self.env, self._drifting)
         self._actions.append(own)
         self._steps += 1
         observation, reward, terminated, truncated, info = self.env.step(

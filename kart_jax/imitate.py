@@ -86,7 +86,7 @@ def imitate(
     seed = derive_seed(config.run.seed, STAGE)
     # Some end their first round later than others: all of it is to be the guide's.
     lead = 2 * options.round_steps // config.workers.num_envs
-    make_guided = partial(GuidedEnv, make, lead)
+    make_guided = partial(GuidedEnv, make, lead, options.imitation_drift)
 
     def act(frames: NDArray[np.uint8]) -> NDArray[Any]:
         stop.check()

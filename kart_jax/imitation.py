@@ -20,6 +20,9 @@ class ImitationConfig:
     """Steps in one gradient step."""
     imitation_rate: float = 3e-3
     """Adam's step size at the start; it falls linearly to 0."""
+    imitation_drift: bool = False
+    """Learn to drift through turns, too: faster where it succeeds, but hard to learn from small
+    frames (docs/experiments.md)."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

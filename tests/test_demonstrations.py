@@ -25,7 +25,7 @@ def straight_on(stacks: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def drive(lead: int, steps: int) -> list[Demonstration]:
-    make = partial(GuidedEnv, make_env, lead)
+    make = partial(GuidedEnv, make_env, lead, False)
     with KartVectorEnv(SHORT, WORKERS, 0, make) as envs:
         return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
 

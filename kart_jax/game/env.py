@@ -139,12 +139,12 @@ class KartEnv(gym.Env[Any, Any]):
         """The observed kart after the last step."""
         return self._playing()[1].kart
 
-    def guide(self) -> Controls:
+    def guide(self, drifting: bool = False) -> Controls:
         """What the guide, which knows where the road is, would do next."""
         race, episode = self._playing()
         if self._guide is None:
             self._guide = Guide(race.line, race.items())
-        return self._guide.controls(episode.progress.place, episode.kart)
+        return self._guide.controls(episode.progress.place, episode.kart, drifting)
 
     @property
     def line(self) -> CentreLine:

@@ -135,8 +135,11 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
             return None
         return np.repeat(self._draw(), 3 // self.config.channels, axis=-1)
 
-    def guide(self) -> Controls:
-        """What the guide would do next: full throttle, and steer towards the road ahead."""
+    def guide(self, drifting: bool = False) -> Controls:
+        """What the guide would do next: full throttle, and steer towards the road ahead.
+
+        Karts do not drift here.
+        """
         run = self._run
         ahead = run.distance + max(run.speed, 1.0) * GUIDE_SECONDS
         wanted = (centre_line(run.track, ahead) - run.lateral) / GUIDE_SECONDS

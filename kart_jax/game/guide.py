@@ -20,6 +20,8 @@ SHORTEST = 6.0
 GAIN = 3.1
 """Steering for each radian between the kart's heading and that point."""
 
+LIFT, LIFT_SPEED = 1.3, 20.0
+"""Steering, either way, from which on it lets go of the throttle, and metres a second."""
 SLOW = 3.0
 """Metres a second below which a kart backs away from what it faces..."""
 AWAY = 0.5
@@ -73,8 +75,9 @@ class Guide:
 
     Pure pursuit (Coulter 1992, "Implementation of the pure pursuit path tracking
     algorithm"), with steering in proportion to the angle instead of the curvature.
-    It drifts through turns, collects nitro and goes round hazards. What it does depends
-    on the present state alone, so that whoever drives can be told at any time.
+    It lets go where the kart cannot turn as sharply as it must, collects nitro and goes
+    round hazards. What it does depends on the present state alone, so that whoever drives
+    can be told at any time.
     """
 
     def __init__(self, line: CentreLine, items: Sequence[Item]) -> None:
@@ -86,8 +89,15 @@ class Guide:
             if item.kind in ("nitro", "hazard")
         ]
 
-    def controls(self, place: Place, kart: KartState) -> Controls:
-        """What to do with a kart in this state at this place."""
+    def controls(self, place: Place, kart: KartState, drifting: bool = False) -> Controls:
+        """What to do with a kart in this state at this place.
+
+        Args:
+            place: where the kart is.
+            kart: its state.
+            drifting: drift through turns, for the burst of speed that follows: a twentieth to a
+                seventh faster, and harder to do well.
+        """
         reach = max(LOOK_AHEAD * kart.speed, SHORTEST)
         target, _ = self._line.point((place.along + reach) % self._line.length)
         nitro = self._nitro_near(place, kart.speed)
@@ -96,23 +106,27 @@ class Guide:
         if kart.speed < SLOW and abs(off) > AWAY and (off * place.lateral > 0 or abs(off) > AROUND):
             return Controls(steer=math.copysign(1.0, off), brake=True)
         wanted = GAIN * self._past_hazards(angle, place, kart, reach)
-        steer, drift = min(max(wanted, -1.0), 1.0), False
+        skid = self._drift(place, kart, wanted) if drifting else None
+        return Controls(
+            steer=min(max(wanted, -1.0), 1.0) if skid is None else skid,
+            acceleration=float(drifting or abs(wanted) < LIFT or kart.speed < LIFT_SPEED),
+            drift=skid is not None,
+            nitro=abs(wanted) < NITRO_BELOW,
+        )
+
+    def _drift(self, place: Place, kart: KartState, wanted: float) -> float | None:
+        """How to steer in a drift, None for no drift; `wanted` is the steering without."""
         turn = self._line.turn(
             place.along + TURN_FROM * kart.speed, (TURN_TO - TURN_FROM) * kart.speed
         )
         side = math.copysign(1.0, turn)
+        into = side * wanted
         if kart.skid > 1.0:
-            drift = abs(turn) > STRAIGHT and STEER_MORE > side * wanted > STEER_OUT
-            if drift:
-                steer = side * min(max((side * wanted - DRIFT_STEER) / DRIFT_RANGE, -1.0), 1.0)
-        elif (
-            abs(turn) > TURN
-            and side * wanted > STEER_IN
-            and kart.speed > DRIFT_SPEED
-            and kart.on_road
-        ):
-            steer, drift = side, True
-        return Controls(steer=steer, acceleration=1.0, drift=drift, nitro=abs(wanted) < NITRO_BELOW)
+            if abs(turn) > STRAIGHT and STEER_MORE > into > STEER_OUT:
+                return side * min(max((into - DRIFT_STEER) / DRIFT_RANGE, -1.0), 1.0)
+            return None
+        begins = abs(turn) > TURN and into > STEER_IN and kart.speed > DRIFT_SPEED and kart.on_road
+        return side if begins else None
 
     def _nitro_near(self, place: Place, speed: float) -> Point | None:
         """The closest nitro ahead that is hardly out of the way."""

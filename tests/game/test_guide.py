@@ -12,7 +12,7 @@ import pytest
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.fake import FakeKartEnv
-from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, GAIN, LOOK_AHEAD, SLOW, Guide
+from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, GAIN, LIFT_SPEED, LOOK_AHEAD, SLOW, Guide
 from kart_jax.game.race import Item, KartState
 from tests.tiny import RACE
 
@@ -60,8 +60,17 @@ def kart(x: float = 0.0, z: float = 50.0, **state: Any) -> KartState:
     return replace(still, **state)
 
 
-def told(state: KartState, line: CentreLine = LINE, items: Sequence[Item] = ()) -> Controls:
-    return Guide(line, items).controls(line.locate(state.location), state)
+def told(
+    state: KartState,
+    line: CentreLine = LINE,
+    items: Sequence[Item] = (),
+    drifting: bool = False,
+) -> Controls:
+    return Guide(line, items).controls(line.locate(state.location), state, drifting)
+
+
+def drift(line: CentreLine = CIRCLE, **state: Any) -> Controls:
+    return told(kart(0.0, 0.0, **state), line, drifting=True)
 
 
 def item(kind: Any, x: float, z: float) -> Item:
@@ -121,19 +130,25 @@ def test_it_goes_round_hazards_where_there_is_more_road() -> None:
     assert told(kart(), items=[item("hazard", 0.0, 95.0)]).steer == 0.0
 
 
-def test_it_drifts_through_turns_at_speed() -> None:
-    begins = told(kart(0.0, 0.0), CIRCLE)
-    assert begins.drift
-    assert begins.steer == 1.0
-    assert told(kart(0.0, 0.0, skid=1.5), CIRCLE).drift
-    for cannot in ({"speed": DRIFT_SPEED - 1}, {"on_road": False}):
-        assert not told(kart(0.0, 0.0, **cannot), CIRCLE).drift
-    assert not told(kart(skid=1.5)).drift  # the road is straight again
-    assert not told(kart(0.0, 0.0, skid=1.5, heading=1.2), CIRCLE).drift  # turned far enough
+def test_it_lets_go_where_a_fast_kart_cannot_turn_as_sharply() -> None:
+    assert told(kart(heading=0.2)).acceleration == 1.0
+    assert told(kart(heading=0.8, speed=LIFT_SPEED + 1)).acceleration == 0.0
+    assert told(kart(heading=0.8, speed=LIFT_SPEED - 1)).acceleration == 1.0
+
+
+def test_it_drifts_through_turns_at_speed_where_asked() -> None:
+    assert not told(kart(0.0, 0.0), CIRCLE).drift
+    assert drift().drift
+    assert drift().steer == 1.0
+    assert drift(skid=1.5).drift
+    assert not drift(speed=DRIFT_SPEED - 1).drift
+    assert not drift(on_road=False).drift
+    assert not drift(LINE, skid=1.5).drift  # the road is straight again
+    assert not drift(skid=1.5, heading=1.2).drift  # turned far enough
 
 
 def test_a_drifting_kart_steers_by_less_or_more_drift() -> None:
-    steers = [told(kart(0.0, 0.0, skid=1.5, heading=h), CIRCLE).steer for h in (-0.2, 0.1, 0.3)]
+    steers = [drift(skid=1.5, heading=heading).steer for heading in (-0.2, 0.1, 0.3)]
     assert steers == sorted(steers, reverse=True)
     assert steers[0] == 1.0
     assert steers[-1] < -0.5
