@@ -20,8 +20,10 @@ SHORTEST = 6.0
 GAIN = 3.1
 """Steering for each radian between the kart's heading and that point."""
 
-LIFT, LIFT_SPEED = 1.3, 20.0
-"""Steering, either way, from which on it lets go of the throttle, and metres a second."""
+LIFT, BRAKE = 1.3, 1.8
+"""Steering, either way, from which on it lets go of the throttle, and brakes..."""
+FAST = 20.0
+"""... above these metres a second."""
 SLOW = 3.0
 """Metres a second below which a kart backs away from what it faces..."""
 AWAY = 0.5
@@ -75,7 +77,7 @@ class Guide:
 
     Pure pursuit (Coulter 1992, "Implementation of the pure pursuit path tracking
     algorithm"), with steering in proportion to the angle instead of the curvature.
-    It lets go where the kart cannot turn as sharply as it must, collects nitro and goes
+    It lets go or brakes where the kart cannot turn as sharply as it must, collects nitro and goes
     round hazards. What it does depends on the present state alone, so that whoever drives
     can be told at any time.
     """
@@ -107,9 +109,11 @@ class Guide:
             return Controls(steer=math.copysign(1.0, off), brake=True)
         wanted = GAIN * self._past_hazards(angle, place, kart, reach)
         skid = self._drift(place, kart, wanted) if drifting else None
+        fast = kart.speed > FAST and not drifting
         return Controls(
             steer=min(max(wanted, -1.0), 1.0) if skid is None else skid,
-            acceleration=float(drifting or abs(wanted) < LIFT or kart.speed < LIFT_SPEED),
+            acceleration=float(not fast or abs(wanted) < LIFT),
+            brake=fast and abs(wanted) > BRAKE,
             drift=skid is not None,
             nitro=abs(wanted) < NITRO_BELOW,
         )

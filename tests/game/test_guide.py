@@ -12,7 +12,7 @@ import pytest
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.fake import FakeKartEnv
-from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, GAIN, LIFT_SPEED, LOOK_AHEAD, SLOW, Guide
+from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, FAST, GAIN, LOOK_AHEAD, SLOW, Guide
 from kart_jax.game.race import Item, KartState
 from tests.tiny import RACE
 
@@ -130,10 +130,11 @@ def test_it_goes_round_hazards_where_there_is_more_road() -> None:
     assert told(kart(), items=[item("hazard", 0.0, 95.0)]).steer == 0.0
 
 
-def test_it_lets_go_where_a_fast_kart_cannot_turn_as_sharply() -> None:
-    assert told(kart(heading=0.2)).acceleration == 1.0
-    assert told(kart(heading=0.8, speed=LIFT_SPEED + 1)).acceleration == 0.0
-    assert told(kart(heading=0.8, speed=LIFT_SPEED - 1)).acceleration == 1.0
+def test_it_lets_go_or_brakes_where_a_fast_kart_cannot_turn_as_sharply() -> None:
+    fast = [told(kart(heading=turn, speed=FAST + 1)) for turn in (0.2, 0.5, 0.8)]
+    assert [(c.acceleration, c.brake) for c in fast] == [(1.0, False), (0.0, False), (0.0, True)]
+    slow = told(kart(heading=0.8, speed=FAST - 1))
+    assert (slow.acceleration, slow.brake) == (1.0, False)
 
 
 def test_it_drifts_through_turns_at_speed_where_asked() -> None:
