@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from kart_jax.beginning import policy_spec
 from kart_jax.checks import check
 from kart_jax.cloning import Cloner, Samples
 from kart_jax.config import TrainConfig, parse
@@ -41,8 +42,6 @@ STAGE = 2**40
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Imitate as the command line, which is that of `train`, says."""
-    from kart_jax.trainer import policy_spec
-
     try:
         config = parse(arguments, "python -m kart_jax.imitate")
         steps = config.imitation.imitation_steps

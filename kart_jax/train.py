@@ -29,11 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | None = None) -> int:
     """Train as configured, on environments that `make` makes, and show what came of it."""
+    from kart_jax.beginning import find_source
     from kart_jax.cluster import Cluster, join, leave
     from kart_jax.game.catalogue import check_installed
     from kart_jax.parallel import Devices, enable_compilation_cache
     from kart_jax.run_folder import check_run, open_run
-    from kart_jax.trainer import Trainer, find_source
+    from kart_jax.trainer import Trainer
 
     if cluster is not None and cluster.distributed:
         join(cluster)

@@ -11,20 +11,19 @@ from typing import Any
 import jax
 
 from kart_jax import checkpoints
+from kart_jax.beginning import Resumed, Source, find_source, policy_spec
 from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.cluster import Cluster, PeerFailedError, StopRelay
 from kart_jax.config import RunConfig, TrainConfig
 from kart_jax.console import Console
 from kart_jax.evaluator import Evaluator
 from kart_jax.game import make_env
-from kart_jax.game.actions import ACTION_SETS
 from kart_jax.imitate import FOLDER, imitate
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
 from kart_jax.parallel import AXIS, Devices
 from kart_jax.plain import from_plain, to_plain
-from kart_jax.policy.distributions import ActionSpec
-from kart_jax.policy.policy import Policy, PolicySpec, load_policy
+from kart_jax.policy.policy import Policy, load_policy
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
 from kart_jax.provenance import record_start
@@ -45,18 +44,6 @@ class Boundary:
     episodes: list[Any]
     collector: dict[str, Any] | None
     """The environments and their newest frames, or None where the game cannot tell them."""
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """This run's checkpoint to go on from."""
-
-    path: Path
-    progress: dict[str, Any]
-
-
-Source = Resumed | Policy
-"""What a run begins with: its own checkpoint, or another run's policy."""
 
 
 class Trainer:
@@ -154,14 +141,15 @@ class Trainer:
         return source
 
     def _source(self) -> Source | None:
-        """What to begin with; the guide's imitation is made now if it is asked for."""
+        """What to begin with; what is imitated is imitated now, unless it was before."""
         source = find_source(self.config, self.run_dir)
         if source is not None or not self.config.imitation.imitation_steps:
             return source
-        with self.stopwatch("imitate"):
-            return load_policy(
+        imitated = self.run_dir / FOLDER
+        if not imitated.exists():
+            with self.stopwatch("imitate"):
                 imitate(self.config, self._spec, self.run_dir, self._stop, self._make)
-            )
+        return load_policy(imitated)
 
     @property
     def _console_options(self) -> RunConfig:
@@ -396,38 +384,3 @@ class Trainer:
             and (saved["num_envs"], saved["groups"]) == (workers.num_envs, workers.groups)
         )
         return progress["collector"] if same else None
-
-
-def policy_spec(config: TrainConfig) -> PolicySpec:
-    """The policy that a configuration trains."""
-    space = ACTION_SETS[config.race.action_set]().space
-    return PolicySpec(config.network, ActionSpec.from_space(space), config.observation_shape)
-
-
-def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
-    """What to begin with, looked for before anything is started.
-
-    Raises:
-        CheckpointError: there is none where `init_from` says, or all of the run's are damaged.
-        ValueError: its policy is of another shape than this run's.
-    """
-    if config.run.resume and run_dir is not None:
-        folder = (run_dir / "checkpoints").absolute()
-        if not checkpoints.ever_saved(folder):
-            # Stopped before its first checkpoint: begin at the beginning.
-            imitated = run_dir / FOLDER
-            return load_policy(imitated) if imitated.exists() else None
-        path = checkpoints.latest(folder)
-        progress = checkpoints.read_progress(path)
-        source: Source = Resumed(path, progress)
-        spec = PolicySpec.from_dict(progress["policy"])
-    elif config.run.init_from is not None:
-        source = load_policy(config.run.init_from)
-        spec = source.spec
-    else:
-        return None
-    if spec != policy_spec(config):
-        raise ValueError(
-            f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
-        )
-    return source

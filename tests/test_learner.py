@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kart_jax.beginning import policy_spec
 from kart_jax.config import PRESETS
 from kart_jax.learner import Learner, NonFiniteError, summarise
 from kart_jax.parallel import AXIS, Devices
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO, Outcomes, Schedules
-from kart_jax.trainer import policy_spec
 from tests.scripted import Script, make_ppo
 from tests.spread import learn
 

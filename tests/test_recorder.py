@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from kart_jax import recorder, train
+from kart_jax.beginning import policy_spec
 from kart_jax.driving import Step
 from kart_jax.parallel import Devices
 from kart_jax.recorder import Recorder
-from kart_jax.trainer import Trainer, policy_spec
+from kart_jax.trainer import Trainer
 from tests.test_evaluator import CONFIG
 from tests.test_play import read_video
 from tests.tiny import RACE
