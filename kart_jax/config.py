@@ -74,8 +74,6 @@ class RunConfig:
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")
         check(not self.resume or self.run_dir is not None, "run_dir", self.run_dir, "the run's")
-        both = self.resume and self.init_from is not None
-        check(not both, "init_from", self.init_from, "left out with --resume")
 
     def _check_target(self) -> None:
         target = self.stop_at_finish_rate

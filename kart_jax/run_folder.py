@@ -4,16 +4,22 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 from kart_jax import config as configs
 from kart_jax.config import TrainConfig
+from kart_jax.game.config import RaceConfig
+from kart_jax.policy.config import NetworkConfig
 
-SHAPING = (
-    *("simulator", "height", "width", "colour", "depth", "hud", "stack"),
-    *("action_set", "step_seconds", "action_repeat"),
-)
-"""Fields of the race that change the shape or the meaning of the parameters."""
+KEPT = {
+    "network": [field.name for field in fields(NetworkConfig)],
+    # Another race is another task: values and the best evaluation so far would not be its own.
+    "race": [field.name for field in fields(RaceConfig)],
+    "ppo": ["discount", "normalise_rewards"],
+    "run": ["seed", "init_from"],
+}
+"""What a resumed run keeps, by part: all that its parameters' shape and meaning depend on."""
 
 
 @contextmanager
@@ -65,17 +71,17 @@ def default_folder(config: TrainConfig) -> Path:
 
 
 def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:
-    """Refuse to resume a run with a policy of another shape or meaning.
+    """Refuse to resume a run with parameters of another shape or meaning.
 
     Raises:
         ValueError: names the fields that differ.
     """
-    names = [("network", name) for name in vars(saved.network)]
-    names += [("race", name) for name in SHAPING] + [("run", "seed")]
     changed = [
-        f"{name} ({getattr(getattr(saved, part), name)} -> {getattr(getattr(config, part), name)})"
-        for part, name in names
-        if getattr(getattr(saved, part), name) != getattr(getattr(config, part), name)
+        f"{name} ({before} -> {now})"
+        for part, names in KEPT.items()
+        for name in names
+        if (before := getattr(getattr(saved, part), name))
+        != (now := getattr(getattr(config, part), name))
     ]
     if changed:
         raise ValueError(

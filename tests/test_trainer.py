@@ -201,6 +201,20 @@ def test_init_from_takes_the_policy_and_nothing_else(undisturbed, tmp_path, caps
     assert [line["step"] for line in metrics(tmp_path / "run")] == [STEPS_PER_UPDATE]
 
 
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "stopped before its first save"])
+def test_a_run_begun_with_a_policy_goes_on(undisturbed, tmp_path, capsys, saved):
+    run_dir, slow = tmp_path / "run", ("--learning-rate", "1e-12", "--workers", "serial")
+    args = arguments(run_dir, 1, "--init-from", str(undisturbed), *slow)
+    assert run(capsys, *args) == (0, "")
+    if not saved:
+        shutil.rmtree(run_dir / "checkpoints")
+    more = ("--total-steps", str(2 * STEPS_PER_UPDATE))
+    assert run(capsys, "--resume", "--run-dir", str(run_dir), *more) == (0, "")
+    before, after = load_policy(undisturbed).variables, load_policy(run_dir).variables
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), before, after)
+    assert [line["step"] for line in metrics(run_dir)] == [16, 32]
+
+
 def test_overlap_learns_one_update_behind(tmp_path, capsys):
     assert run(capsys, *arguments(tmp_path / "run", 6, "--overlap")) == (0, "")
     lines = metrics(tmp_path / "run")
@@ -268,6 +282,12 @@ class TestRefusals:
             (("--depth",), "depth (False -> True)"),
             (("--action-set", "full"), "action_set (drive -> full)"),
             (("--seed", "5"), "seed (0 -> 5)"),
+            (("--track", "two"), "track (('lighthouse',) -> ('two',))"),
+            (("--reward", "original"), "reward (progress -> original)"),
+            (("--reward-weights", "time", "-1"), "reward_weights (() -> (('time', -1.0),))"),
+            (("--discount", "0.9"), "discount (0.99 -> 0.9)"),
+            (("--no-normalise-rewards",), "normalise_rewards (True -> False)"),
+            (("--init-from", "elsewhere"), "init_from (None -> elsewhere)"),
         ],
     )
     def test_a_resume_that_changes_what_parameters_mean(self, undisturbed, capsys, change, named):
