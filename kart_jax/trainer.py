@@ -1,6 +1,7 @@
 """A training run from start to end: collect, learn, log, checkpoint, stop cleanly."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from kart_jax.workers.errors import WorkersLostError
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -106,6 +109,13 @@ class Trainer:
             self._writer = self._open_writer()
             self._console = Console(self._console_options, self.step)
             best = checkpoints.read_best(self._saver.folder)
+            if best and not config.run.eval_steps and cluster.is_first:
+                log.warning(
+                    "without --eval-steps the best checkpoint stays that of step %d, which play "
+                    "and export take; for a newer one name its folder in %s",
+                    best["step"],
+                    self._saver.folder,
+                )
             self._evaluator = Evaluator(config, self._spec, best and best["metrics"])
             self._recorder = Recorder(config, self._spec, self.run_dir)
             try:

@@ -12,7 +12,7 @@ import numpy as np
 from kart_jax.learner import Learner
 from kart_jax.parallel import AXIS, Devices
 from kart_jax.policy.config import NetworkConfig
-from kart_jax.policy.network import ActorCritic
+from kart_jax.policy.frame_norm import FrameNormActorCritic
 from tests.scripted import ACTIONS, Script, make_ppo
 
 ENVS, GROUPS, LENGTH, UPDATES = 16, 2, 4, 3
@@ -30,7 +30,7 @@ NETWORK = NetworkConfig(
 
 def main() -> None:
     ppo = make_ppo(
-        ActorCritic(NETWORK, ACTIONS.outputs, axis_name=AXIS),
+        FrameNormActorCritic(NETWORK, ACTIONS.outputs, axis_name=AXIS),
         random_shift=1,
         rollout_length=LENGTH,
         normalise_rewards=True,

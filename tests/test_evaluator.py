@@ -87,6 +87,23 @@ def test_training_keeps_the_best_and_stops_at_the_target(
     assert checkpoints.latest(folder) == folder / str(steps[0])
 
 
+def test_a_run_that_evaluates_no_more_says_that_its_best_is_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from kart_jax.parallel import Devices
+    from kart_jax.trainer import Trainer
+
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: metrics(0.5, 0.5, 30.0))
+    run = replace(CONFIG.run, total_steps=32)
+    assert Trainer(replace(CONFIG, run=run), tmp_path, Devices()).train()
+    assert not caplog.records
+    run = replace(run, run_dir=tmp_path, resume=True, eval_steps=0, total_steps=64)
+    assert Trainer(replace(CONFIG, run=run), tmp_path, Devices()).train()
+    assert "the best checkpoint stays that of step 32" in caplog.text
+    assert checkpoints.find(tmp_path) == tmp_path / "checkpoints" / "32"
+    assert checkpoints.latest(tmp_path / "checkpoints").name == "64"
+
+
 def test_a_target_needs_evaluations() -> None:
     with pytest.raises(ValueError, match="eval_steps"):
         RunConfig(stop_at_finish_rate=0.9)

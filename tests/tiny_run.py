@@ -21,7 +21,7 @@ TINY = [
     *("--stem-stride", "1", "2", "2", "--middle-stride", "1", "1", "1"),
     *("--num-envs", "4", "--spares", "0", "--rollout-length", "4"),
     *("--minibatches", "2", "--epochs", "1", "--imitation-steps", "0", "--eval-steps", "0"),
-    *("--action-set", "drive", "--norm", "none"),
+    *("--action-set", "drive", "--norm", "none", "--normalise-frames"),
     *("--normalise-rewards", "--random-shift", "1", "--learning-rate", "1e-3", "--quiet"),
 ]
 """About the smallest run that uses everything: resets, truncations, augmentation, scaling."""

@@ -35,6 +35,8 @@ class NetworkConfig:
     """Channels of the last convolution of the actor and of the critic."""
     norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation after each convolution."""
+    normalise_frames: bool = False
+    """Shift and scale each channel of the frames by its running mean and deviation."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Compute type; parameters, statistics, logits and value are float32."""
     remat: bool = True

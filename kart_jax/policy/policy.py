@@ -10,6 +10,7 @@ import numpy as np
 
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
+from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
 
 SHIPPED = Path(__file__).parents[1] / "policies"
@@ -27,7 +28,8 @@ class PolicySpec:
 
     def module(self, axis_name: str | None = None) -> ActorCritic:
         """The network; `axis_name` is the axis of devices that share norm statistics."""
-        return ActorCritic(self.network, self.actions.outputs, axis_name=axis_name)
+        kind = FrameNormActorCritic if self.network.normalise_frames else ActorCritic
+        return kind(self.network, self.actions.outputs, axis_name=axis_name)
 
     def template(self) -> Any:
         """Shapes and types of the network's variables, without allocating them."""

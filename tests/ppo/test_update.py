@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from kart_jax.policy.config import NetworkConfig
+from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
 from tests.scripted import ACTIONS, Script, collect, create_state, make_ppo, prepare, schedules
@@ -18,7 +19,9 @@ from tests.scripted import ACTIONS, Script, collect, create_state, make_ppo, pre
 SCRIPT = Script(steps=8, envs=4, end_rate=0.2)
 
 
-def real_network(norm: str, dtype: str = "float32") -> ActorCritic:
+def real_network(
+    norm: str, dtype: str = "float32", kind: type[ActorCritic] = ActorCritic
+) -> ActorCritic:
     config = NetworkConfig(
         channels=4,
         blocks=(0, 0),
@@ -29,7 +32,7 @@ def real_network(norm: str, dtype: str = "float32") -> ActorCritic:
         dtype=dtype,
         remat=False,
     )
-    return ActorCritic(config, ACTIONS.outputs)
+    return kind(config, ACTIONS.outputs)
 
 
 def gradient_steps(ppo, state, batch, count=1, **values):
@@ -53,9 +56,10 @@ def moved(before, after) -> float:
         (None, 1e-5),
         (real_network("none"), 1e-5),
         (real_network("batch"), 1e-5),
+        (real_network("none", kind=FrameNormActorCritic), 1e-5),
         (real_network("batch", "bfloat16"), 2e-2),
     ],
-    ids=["linear", "convolutions", "batch norm", "bfloat16"],
+    ids=["linear", "convolutions", "batch norm", "frame norm", "bfloat16"],
 )
 def test_the_first_gradient_step_sees_the_policy_that_acted(network, tolerance):
     ppo = make_ppo(network, minibatches=1)

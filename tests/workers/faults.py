@@ -34,7 +34,9 @@ class Misbehaving(gym.Wrapper[Any, Any, Any, Any]):
             if fault == "raise":
                 print("loud " * 1_000_000, file=sys.stderr)
                 raise ConnectionError(f"trouble in {command}")
-            if fault == "sleep":
+            if fault == "deaf":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if fault in ("sleep", "deaf"):
                 time.sleep(600)
             os.kill(os.getpid(), getattr(signal, fault))
 

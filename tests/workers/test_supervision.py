@@ -235,6 +235,28 @@ def test_hopeless_workers_stop_the_run(faults: Path) -> None:
     assert children() <= before
 
 
+def test_closing_ends_workers_that_hang_and_ignore_sigterm(faults: Path) -> None:
+    workers = WorkerConfig(num_envs=3, groups=1, spares=0)
+    envs = KartVectorEnv(RACE, workers, SEED, make_misbehaving)
+    envs.start()
+    processes = [psutil.Process(pid) for pid in pids(envs)]
+    for number in range(3):
+        (faults / f"step-deaf-{number}").touch()
+    envs.send(0, np.ones((3, 2), int))
+    deadline = time.monotonic() + 10
+    while list(faults.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)
+    for process in processes:
+        process.terminate()
+    assert not psutil.wait_procs(processes, timeout=0.5)[0]
+    closing = time.monotonic()
+    envs.close()
+    assert time.monotonic() - closing < 5
+    assert not any(process.is_running() for process in processes)
+
+
 TRAINER = """
 import os, sys, time, numpy as np
 from kart_jax.game import RaceConfig
