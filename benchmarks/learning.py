@@ -1,11 +1,15 @@
 """Who learns faster in the same time: kart_jax or Stable-Baselines3's PPO (extra `peers`)?
 
-    python -m benchmarks.learning [--minutes 10] [--seeds 0 1] [OPTION OF kart_jax.train]
+    python -m benchmarks.learning [--minutes 10] [--seeds 0 1] [--ppo-alone] [OPTION OF train]
 
-Both train on the same environment for the same wall-clock time, with the same network and
-options, one after the other for each seed. Starting and compiling count. Prints where each ended,
-and writes the curves to `results/learning-curves.json` and, with the extra `viz`,
-`results/learning.png`. Schedules end at `--total-steps`, for both.
+Both train on the same environment for the same wall-clock time, with the same network, one after
+the other for each seed. Starting, compiling and imitating count. kart_jax begins with imitation, as
+its preset has it; the peer has none, and so the settings that learnt best from nothing. With
+`--ppo-alone`, kart_jax runs with those as well. All episodes begin on the grid, so that metres and
+laps are whole ones, and nobody evaluates meanwhile.
+
+Prints where each ended and how long it took to get there, and writes the curves to
+`results/learning-curves.json` and, with the extra `viz`, `results/learning.png`.
 """
 
 import argparse
@@ -19,17 +23,34 @@ from benchmarks.report import RESULTS, machine, report
 from benchmarks.runs import Line, load_peer, train_ours
 from kart_jax.config import parse
 
+COMMON = ["--random-start", "0", "--eval-steps", "0"]
+FROM_NOTHING = [
+    *("--imitation-steps", "0", "--rollout-length", "64", "--learning-rate", "7e-4"),
+    *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
+]
+"""What learnt fastest without imitation (docs/experiments.md)."""
+MILESTONES = {
+    "200 m": ("progress_m", 200.0),
+    "400 m": ("progress_m", 400.0),
+    "first lap": ("finish_rate", 1e-6),
+    "90% of laps": ("finish_rate", 0.9),
+}
+"""What to reach, by which of a curve's lists, from which value on."""
+COLOURS = {"kart_jax": "tab:blue", "kart_jax, PPO alone": "tab:green", "sb3": "tab:orange"}
+
 Curve = dict[str, Any]
-"""A run: `system`, `seed`, and lists over updates of `minutes`, `steps`, `progress_m` and
-`finish_rate`, the latter two means over the last 100 episodes."""
+"""A run: `system`, `seed`, and lists over rounds of imitation and updates of `minutes`, `steps`,
+`progress_m` and `finish_rate`, the latter two means over the round or the last 100 episodes."""
 
 
-def record(system: str, seed: int, train: Callable[[], list[Line]]) -> Curve:
-    """Train and take down the curve."""
+def record(system: str, seed: int, minutes: float, train: Callable[[], list[Line]]) -> Curve:
+    """Train and take down the curve, as far as it was made in so many minutes."""
     start = time.time()
-    lines = [line for line in train() if "episode/progress_m" in line]
-    if not lines:
-        raise RuntimeError(f"{system} ended no episode: more --minutes")
+    lines = [
+        line
+        for line in train()
+        if "episode/progress_m" in line and line["wall_time"] <= start + 60 * minutes
+    ]
     return {
         "system": system,
         "seed": seed,
@@ -40,16 +61,44 @@ def record(system: str, seed: int, train: Callable[[], list[Line]]) -> Curve:
     }
 
 
-def compare(arguments: Sequence[str], minutes: float, seeds: Sequence[int]) -> list[Curve]:
-    """Two runs for each seed."""
-    runs = [[*arguments, "--seed", str(seed), "--minutes", str(minutes)] for seed in seeds]
-    configs = [parse(run) for run in runs]
+def compare(
+    arguments: Sequence[str], minutes: float, seeds: Sequence[int], ppo_alone: bool
+) -> list[Curve]:
+    """Two runs for each seed, or three."""
+    limits = [("--seed", str(seed), "--minutes", str(minutes)) for seed in seeds]
+    presets = [[*COMMON, *arguments, *limit] for limit in limits]
+    nothing = [[*COMMON, *FROM_NOTHING, *arguments, *limit] for limit in limits]
+    theirs = [parse(run) for run in nothing]
     sb3_ppo = load_peer()
     curves = []
-    for seed, run, config in zip(seeds, runs, configs, strict=True):
-        curves.append(record("kart_jax", seed, partial(train_ours, run)))
-        curves.append(record("sb3", seed, partial(sb3_ppo.train, config, minutes)))
+    for number, seed in enumerate(seeds):
+        runs = {"kart_jax": partial(train_ours, presets[number])}
+        if ppo_alone:
+            runs["kart_jax, PPO alone"] = partial(train_ours, nothing[number])
+        runs["sb3"] = partial(sb3_ppo.train, theirs[number], minutes)
+        curves += [record(system, seed, minutes, train) for system, train in runs.items()]
     return curves
+
+
+def ends(curve: Curve) -> dict[str, Any]:
+    """A row of where a run ended."""
+    return {
+        name: (value or [None])[-1] if isinstance(value, list) else value
+        for name, value in curve.items()
+    }
+
+
+def milestones(curve: Curve) -> dict[str, Any]:
+    """A row of the minutes that a run took to each milestone, None if it did not get there."""
+    row = {"system": curve["system"], "seed": curve["seed"]}
+    for milestone, (name, least) in MILESTONES.items():
+        reached = (
+            minute
+            for minute, value in zip(curve["minutes"], curve[name], strict=True)
+            if value >= least
+        )
+        row[milestone] = next(reached, None)
+    return row
 
 
 def plot(curves: Sequence[Curve]) -> None:
@@ -63,12 +112,11 @@ def plot(curves: Sequence[Curve]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex="col", sharey="row")
-    colours = {"kart_jax": "tab:blue", "sb3": "tab:orange"}
     for row, y in zip(axes, ("progress_m", "finish_rate"), strict=True):
         for axis, x in zip(row, ("minutes", "steps"), strict=True):
             for curve in curves:
                 label = f"{curve['system']}, seed {curve['seed']}"
-                axis.plot(curve[x], curve[y], colours[curve["system"]], label=label, alpha=0.7)
+                axis.plot(curve[x], curve[y], COLOURS[curve["system"]], label=label, alpha=0.7)
             axis.set(xlabel=x, ylabel={"progress_m": "metres", "finish_rate": "finished"}[y])
             axis.label_outer()
     axes[0, 0].legend()
@@ -87,16 +135,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--ppo-alone", action="store_true", help="kart_jax without imitation, too")
     options, passed_on = parser.parse_known_args(arguments)
     try:
-        curves = compare(passed_on, options.minutes, options.seeds)
+        curves = compare(passed_on, options.minutes, options.seeds, options.ppo_alone)
     except (ValueError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
-    ends = [
-        {name: value[-1] if isinstance(value, list) else value for name, value in curve.items()}
-        for curve in curves
-    ]
-    report("learning", ends, ["where each run ended; means over the last 100 episodes, sampled"])
+    means = "means over a round of imitation or the last 100 episodes, fewer at first; sampled"
+    report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
+    notes = [f"minutes from the start of the process to {means}", f"of {options.minutes:g} minutes"]
+    report("learning-times", [milestones(curve) for curve in curves], notes)
     written = {"machine": machine(), "arguments": passed_on, "curves": curves}
     (RESULTS / "learning-curves.json").write_text(json.dumps(written, indent=1) + "\n")
     plot(curves)

@@ -48,6 +48,8 @@ def report(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
     return (
         f"{value:.3g}"
         if isinstance(value, float) and abs(value) < 100

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 Line = dict[str, Any]
-"""What was logged after one update."""
+"""What was logged after one update, or after a round of imitation."""
 
 
 def load_peer() -> ModuleType:
@@ -24,7 +24,7 @@ def load_peer() -> ModuleType:
 
 
 def train_ours(arguments: Sequence[str], **environment: str) -> list[Line]:
-    """Run `kart_jax.train` in a process of its own; what it logged."""
+    """Run `kart_jax.train` in a process of its own; what it logged, as `read_lines`."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         command = [sys.executable, "-m", "kart_jax.train", *arguments]
@@ -34,5 +34,33 @@ def train_ours(arguments: Sequence[str], **environment: str) -> list[Line]:
         )
         if process.returncode:
             raise RuntimeError(f"kart_jax.train failed: {process.stderr.strip()}")
-        lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return read_lines(run_dir)
+
+
+def read_lines(run_dir: Path) -> list[Line]:
+    """What a run logged: the rounds of imitation that the policy drove, then the updates.
+
+    Steps are counted over both. Rounds in which the guide drove say nothing of the policy.
+    """
+    updates = _read(run_dir / "metrics.jsonl")
+    log = run_dir / "imitation.jsonl"
+    if not log.exists():
+        return updates
+    rounds = _read(log)
+    began = log.stat().st_mtime - rounds[-1]["seconds"]
+    imitated = [
+        {
+            "step": line["steps"],
+            "wall_time": began + line["seconds"],
+            "episode/progress_m": line["progress_m"],
+            "episode/finish_rate": line["finish_rate"],
+        }
+        for line in rounds
+        if line["guided"] == 0
+    ]
+    before = rounds[-1]["steps"]
+    return [*imitated, *({**line, "step": before + line["step"]} for line in updates)]
+
+
+def _read(path: Path) -> list[Line]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -120,6 +120,7 @@ def train(config: TrainConfig, minutes: float) -> list[Line]:
         ValueError: an option has no counterpart.
     """
     check(config.ppo.random_shift == 0, "random_shift", config.ppo.random_shift, "0 to compare")
+    check(not config.network.normalise_frames, "normalise_frames", True, "False to compare")
     check(config.ppo.minibatch_by == "sample", "minibatch_by", "step", "sample to compare")
     make = partial(make_env, config.race)
     envs: VecEnv = SubprocVecEnv([make] * config.workers.num_envs, start_method="spawn")

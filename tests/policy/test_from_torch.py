@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.from_torch import variables_from_torch
@@ -67,3 +68,24 @@ def test_another_network_is_refused(reference, changes, message):
 
     with pytest.raises(ValueError, match=message):
         variables_from_torch(reference.state_dict(), dataclasses.replace(CONFIG, **changes))
+
+
+def test_the_peer_with_group_norm_is_our_network(reference):
+    """The benchmarks' twin of what the `cpu` preset trains."""
+    config = dataclasses.replace(CONFIG, norm="group")
+    twin = TorchActorCritic(config, 15, SHAPE)
+    tensors = {k: v for k, v in reference.state_dict().items() if k in twin.state_dict()}
+    twin.load_state_dict(tensors)
+    paths = flatten_dict(variables_from_torch(reference.state_dict(), CONFIG)["params"])
+    params = unflatten_dict(
+        {
+            (*path[:-1], "norm", path[-1]) if "norm" in path[-2] else path: value
+            for path, value in paths.items()
+        }
+    )
+    with torch.no_grad():
+        expected = [y.numpy() for y in twin(torch.from_numpy(FRAMES))]
+    outputs = ActorCritic(config, 15).apply({"params": params}, jnp.asarray(FRAMES))
+    for ours, theirs in zip(outputs, expected, strict=True):
+        assert np.abs(theirs).max() > 0.01
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())

@@ -1,0 +1,59 @@
+"""Curves of runs that imitate first, and when they got where."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.learning import ends, milestones, record
+from benchmarks.runs import Line, read_lines
+
+
+def updates(*steps: int) -> list[Line]:
+    return [
+        {
+            "step": step,
+            "wall_time": 1000.0 + step,
+            "episode/progress_m": 100.0 + step,
+            "episode/finish_rate": step / 100,
+        }
+        for step in steps
+    ]
+
+
+def write(path: Path, lines: list[Line]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_imitation_comes_first_and_the_guides_driving_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "metrics.jsonl", updates(10, 20))
+    assert read_lines(tmp_path) == updates(10, 20)
+    common = {"progress_m": 50.0, "finish_rate": 0.25}
+    rounds = [
+        {"guided": 1.0, "steps": 500, "seconds": 30.0, **common},
+        {"guided": 0.1, "steps": 900, "seconds": 60.0, **common},
+        {"guided": 0.0, "steps": 1300, "seconds": 90.0, **common},
+    ]
+    write(tmp_path / "imitation.jsonl", rounds)
+    os.utime(tmp_path / "imitation.jsonl", (990.0, 990.0))  # when the last round ended
+    first, *later = read_lines(tmp_path)
+    figures = {"episode/progress_m": 50.0, "episode/finish_rate": 0.25}
+    assert first == {"step": 1300, "wall_time": 990.0, **figures}
+    assert later == [{**line, "step": 1300 + line["step"]} for line in updates(10, 20)]
+
+
+def test_a_curve_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    curve = record("ours", 3, 1.5, lambda: updates(0, 60, 90, 100))
+    assert curve["minutes"] == [0.0, 1.0, 1.5]
+    assert ends(curve) | {"system": "ours", "seed": 3} == ends(curve)
+    assert ends(curve)["progress_m"] == 190.0
+    reached = {"200 m": None, "400 m": None, "first lap": 1.0, "90% of laps": 1.5}
+    assert milestones(curve) == {"system": "ours", "seed": 3, **reached}
+
+
+def test_a_run_without_an_episode_got_nowhere() -> None:
+    curve = record("ours", 0, 1.0, lambda: [{"step": 1, "wall_time": 0.0}])
+    assert ends(curve)["progress_m"] is None
+    assert set(milestones(curve).values()) == {"ours", 0, None}
