@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         curves = compare(passed_on, options.minutes, options.seeds, options.ppo_alone)
     except (ValueError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
-    means = "means over a round of imitation or the last 100 episodes, fewer at first; sampled"
+    means = "means over a round of imitation (greedy) or the last 100 episodes (sampled)"
     report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
     notes = [f"minutes from the start of the process to {means}", f"of {options.minutes:g} minutes"]
     report("learning-times", [milestones(curve) for curve in curves], notes)
