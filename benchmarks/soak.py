@@ -39,7 +39,9 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = soak(Path(folder), options.kills, options.updates, random.Random(options.seed))
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result))
+    what = "the parameters of the undisturbed run" if result["same"] else "other parameters or logs"
+    print(f"killed {result['kills']} times, it finished with {what}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if result["same"] and result["kills"] == options.kills else 1
