@@ -25,7 +25,7 @@ from kart_jax.config import parse
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
 FROM_NOTHING = [
-    *("--imitation-steps", "0", "--rollout-length", "64", "--learning-rate", "7e-4"),
+    *("--rollout-length", "64", "--learning-rate", "7e-4"),
     *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
 ]
 """What learnt fastest without imitation (docs/experiments.md)."""
@@ -67,7 +67,8 @@ def compare(
     """Two runs for each seed, or three."""
     limits = [("--seed", str(seed), "--minutes", str(minutes)) for seed in seeds]
     presets = [[*COMMON, *arguments, *limit] for limit in limits]
-    nothing = [[*COMMON, *FROM_NOTHING, *arguments, *limit] for limit in limits]
+    alone = (*arguments, "--imitation-steps", "0")
+    nothing = [[*COMMON, *FROM_NOTHING, *alone, *limit] for limit in limits]
     theirs = [parse(run) for run in nothing]
     sb3_ppo = load_peer()
     curves = []
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"error: {error}") from None
     means = "means over a round of imitation (greedy) or the last 100 episodes (sampled)"
     report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
-    notes = [f"minutes from the start of the process to {means}", f"of {options.minutes:g} minutes"]
+    notes = [f"minutes from the start of the process, of {options.minutes:g}, to {means}"]
     report("learning-times", [milestones(curve) for curve in curves], notes)
     written = {"machine": machine(), "arguments": passed_on, "curves": curves}
     (RESULTS / "learning-curves.json").write_text(json.dumps(written, indent=1) + "\n")

@@ -3,11 +3,14 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import learning
 from benchmarks.learning import ends, milestones, record
 from benchmarks.runs import Line, read_lines
+from kart_jax.config import TrainConfig, parse
 
 
 def updates(*steps: int) -> list[Line]:
@@ -51,6 +54,26 @@ def test_a_curve_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends(curve)["progress_m"] == 190.0
     reached = {"200 m": None, "400 m": None, "first lap": 1.0, "90% of laps": 1.5}
     assert milestones(curve) == {"system": "ours", "seed": 3, **reached}
+
+
+def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[TrainConfig] = []
+
+    def train(config: TrainConfig, *_: float) -> list[Line]:
+        trained.append(config)
+        return updates(1)
+
+    monkeypatch.setattr(learning, "load_peer", lambda: SimpleNamespace(train=train))
+    monkeypatch.setattr(learning, "train_ours", lambda arguments: train(parse(arguments)))
+    flags = ["--imitation-steps", "3000", "--epochs", "2"]
+    curves = learning.compare(flags, 1.0, [7], ppo_alone=True)
+    assert [curve["system"] for curve in curves] == ["kart_jax", "kart_jax, PPO alone", "sb3"]
+    ours, alone, theirs = trained
+    assert alone == theirs
+    assert (ours.imitation.imitation_steps, theirs.imitation.imitation_steps) == (3000, 0)
+    assert (ours.race, ours.network, ours.workers) == (alone.race, alone.network, alone.workers)
+    assert {config.run.seed for config in trained} == {7}
+    assert {config.ppo.epochs for config in trained} == {2}
 
 
 def test_a_run_without_an_episode_got_nowhere() -> None:
