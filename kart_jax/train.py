@@ -2,29 +2,24 @@
 
 import contextlib
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kart_jax.checks import check
+from kart_jax.commands import command
 from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; the exit status is 0, or 1 with an error printed."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        config, cluster = parse_all(arguments)
-        return run(config, cluster=cluster)
-    except (ValueError, RuntimeError, OSError) as error:
-        if os.environ.get("KART_JAX_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config, cluster = parse_all(arguments)
+    return run(config, cluster=cluster)
 
 
 def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | None = None) -> int:
