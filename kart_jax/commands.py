@@ -1,7 +1,9 @@
 """What all commands share: how they end where something is amiss."""
 
 import functools
+import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ def command(main: Main) -> Main:
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
         try:
             try:
                 return main(arguments)
@@ -48,6 +51,15 @@ def command(main: Main) -> Main:
             return 1
 
     return run
+
+
+def interpreter() -> str:
+    """What the user types for this Python: its path, unless `python` means it."""
+    on_path = shutil.which("python")
+    if on_path is not None and Path(on_path).parent == Path(sys.executable).parent:
+        return "python"
+    path = os.path.relpath(sys.executable)
+    return sys.executable if path.startswith("..") else path
 
 
 def check_output(field: str, path: Path | None) -> None:

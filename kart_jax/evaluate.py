@@ -17,6 +17,7 @@ from rich.table import Table
 
 from kart_jax.checks import check, check_choice
 from kart_jax.commands import check_output, command
+from kart_jax.config import race_of
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
 from kart_jax.plot import check_plots, plot_report
@@ -97,7 +98,7 @@ def evaluate(
     from kart_jax.policy.policy import load_policy
 
     policy = load_policy(config.policy)
-    race = RaceConfig(**policy.race)
+    race = race_of(policy.race)
     trials = list(list_trials(config, race))
     for trial in trials:
         check_installed(trial.race(race))

@@ -1,14 +1,13 @@
 """`python -m kart_jax.train`: train a policy, from an empty folder or from where it stopped."""
 
 import contextlib
-import logging
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kart_jax.checks import check
-from kart_jax.commands import command
+from kart_jax.commands import command, interpreter
 from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
@@ -17,7 +16,6 @@ from kart_jax.workers.worker import MakeEnv
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; the exit status is 0, or 1 with an error printed."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     config, cluster = parse_all(arguments)
     return run(config, cluster=cluster)
 
@@ -77,17 +75,19 @@ def check_extras(config: TrainConfig) -> None:
 
 def _show(run_dir: Path, finished: bool) -> None:
     """Drive the trained policy once and say where to look next."""
+    from kart_jax.checkpoints import ever_saved
+
     if finished:
         print("\nOne greedy episode of the trained policy:", flush=True)
         # In a process of its own: the game may crash, and the run is saved already.
         play = [sys.executable, "-m", "kart_jax.play", str(run_dir), "--episodes", "1"]
         subprocess.run(play, check=False)
-    print(
-        f"\nThe run is in {run_dir}. Next:\n"
-        f"  python -m kart_jax.play {run_dir} --episodes 10\n"
-        f"  python -m kart_jax.train --resume --run-dir {run_dir}\n"
-        f"  tensorboard --logdir {run_dir}"
-    )
+    python = interpreter()
+    print(f"\nThe run is in {run_dir}. Next:")
+    if ever_saved(run_dir / "checkpoints"):
+        print(f"  {python} -m kart_jax.play {run_dir} --episodes 10")
+    print(f"  {python} -m kart_jax.train --resume --run-dir {run_dir}")
+    print(f"  {python} -m tensorboard.main --logdir {run_dir}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kart_jax.commands import CLOSED_PIPE, INTERRUPTED, check_output, command
+from kart_jax.commands import CLOSED_PIPE, INTERRUPTED, check_output, command, interpreter
 
 
 def fail(error: BaseException) -> Callable[..., int]:
@@ -68,3 +68,19 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> 
     for path in (tmp_path, tmp_path / "nowhere" / "new.json"):
         with pytest.raises(ValueError, match=r"json = .* a folder that exists"):
             check_output("json", path)
+
+
+def test_the_interpreter_is_named_so_that_it_can_be_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make train` activates no environment: `python` would be another one there."""
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.chdir(tmp_path)
+    assert interpreter() == ".venv/bin/python"
+    monkeypatch.chdir("/")
+    assert interpreter() == str(python.relative_to("/"))
+    monkeypatch.setenv("PATH", str(python.parent))
+    assert interpreter() == "python"
