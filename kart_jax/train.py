@@ -49,6 +49,8 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         run_dir = processes.together(
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
+        if processes.is_first and not config.run.quiet:
+            print(f"Training in {run_dir}; compiling first, for a minute or two.", flush=True)
         finished = Trainer(config, run_dir, devices, make).train()
     leave()
     if processes.is_first and not config.run.quiet:
