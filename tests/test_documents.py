@@ -18,6 +18,7 @@ import tyro
 import kart_jax.train
 from kart_jax.config import ClusterConfig, TrainConfig, save
 from kart_jax.evaluate import EvaluateConfig
+from kart_jax.game import RaceConfig
 from kart_jax.play import PlayConfig
 from kart_jax.plot import PlotConfig
 from kart_jax.record import RecordConfig
@@ -169,3 +170,9 @@ def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     missing = [link for link in links if not (document.parent / link).exists()]
     assert missing == []
+
+
+def test_the_environments_reference_tells_of_every_option() -> None:
+    text = (ROOT / "docs/environment.md").read_text()
+    names = [field.name for field in dataclasses.fields(RaceConfig)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
