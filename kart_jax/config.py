@@ -261,7 +261,8 @@ def parse_all(
         default = load(known.config)
         default = replace(default, run=replace(default.run, run_dir=None, resume=False))
     if known.help or known.help_all:
-        print_help(default, known.help_all, program)
+        parts = {**vars(default), "cluster": ClusterConfig()}
+        print_help(parts, known.help_all, program)
     parsed = tyro.cli(
         _CommandLine,
         args=arguments,
