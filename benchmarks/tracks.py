@@ -1,7 +1,7 @@
 """Every race track, in both directions: does it load, how fast is it, how fast is the AI?
 
-    python benchmarks/tracks.py [--tracks mines abyss] [--json tracks.json]
-    python benchmarks/tracks.py --resets 500
+    python -m benchmarks.tracks [--tracks mines abyss] [--json tracks.json]
+    python -m benchmarks.tracks --resets 500
 
 The first prints a table; the second changes the track at each of so many resets in one
 process and prints how its resident memory grew, exit status 1 if by 10% or more.
@@ -141,7 +141,9 @@ def memory_growth(tracks: Sequence[str], resets: int) -> float:
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.tracks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--tracks", nargs="+", default=list(catalogue.race_tracks()))
     parser.add_argument("--resets", type=int, default=0, help="measure memory instead")

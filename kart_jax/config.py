@@ -73,7 +73,8 @@ class RunConfig:
         self._check_target()
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")
-        check(not self.resume or self.run_dir is not None, "run_dir", self.run_dir, "the run's")
+        named = not self.resume or self.run_dir is not None
+        check(named, "run_dir", self.run_dir, "the run's folder with --resume")
 
     def _check_target(self) -> None:
         target = self.stop_at_finish_rate
@@ -184,6 +185,16 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
     return kind(**made)
 
 
+def race_of(values: dict[str, Any]) -> RaceConfig:
+    """The race that a policy was trained on, of plain values.
+
+    Raises:
+        ValueError: a field is not known to this version.
+    """
+    race: RaceConfig = _part(RaceConfig, values)
+    return race
+
+
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
         run=RunConfig(total_steps=350_000, eval_steps=25_000, eval_episodes=16),
@@ -234,7 +245,8 @@ def parse_all(
 ) -> tuple[TrainConfig, ClusterConfig]:
     """As `parse`, and what the command line says of the processes that take part."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    usage = f"{program} [OPTIONS], see --help"
+    first = argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(PRESETS), default="cpu")
     first.add_argument("--config", type=Path)
     first.add_argument("--run-dir", type=Path)
@@ -249,7 +261,8 @@ def parse_all(
         default = load(known.config)
         default = replace(default, run=replace(default.run, run_dir=None, resume=False))
     if known.help or known.help_all:
-        print_help(default, known.help_all, program)
+        parts = {**vars(default), "cluster": ClusterConfig()}
+        print_help(parts, known.help_all, program)
     parsed = tyro.cli(
         _CommandLine,
         args=arguments,
@@ -291,6 +304,8 @@ def load(path: Path) -> TrainConfig:
         raise ValueError(f"{path} does not exist: give the folder of an earlier run") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not a saved configuration: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:  # the latter: values of wrong types
+        raise ValueError(f"{path} does not fit this version: {error}") from None
 
 
 def save(config: TrainConfig, path: Path) -> None:

@@ -36,6 +36,7 @@ class Console:
         self._start_step = start
         self._started = self._last_line = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque([(self._started, start)], maxlen=20)
+        self._quiet = run.quiet
         self._live = not run.quiet and sys.stdout.isatty()
         self._progress = Progress(
             BarColumn(bar_width=40),
@@ -70,11 +71,10 @@ class Console:
 
     def show_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Print the means of an evaluation, which stay in view."""
-        if not self._run.quiet:
-            self._view.console.print(
-                f"evaluated at {step:,} steps: {metrics['eval/finish_rate']:.0%} finished, "
-                f"{metrics['eval/progress_m']:.0f} m, return {metrics['eval/return']:.2f}"
-            )
+        self._print(
+            f"evaluated at {step:,} steps: {metrics['eval/finish_rate']:.0%} finished, "
+            f"{metrics['eval/progress_m']:.0f} m, return {metrics['eval/return']:.2f}"
+        )
 
     def show(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the newest metrics."""
@@ -86,6 +86,17 @@ class Console:
             done = step if self._run.minutes is None else now - self._started
             self._progress.update(self._task, completed=done)
             self._figures.plain = line
-        elif not self._run.quiet and now - self._last_line >= LINE_SECONDS:
+        elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            print(f"{now - self._started:6.0f} s · {line}", flush=True)
+            self._print(f"{now - self._started:6.0f} s · {line}")
+
+    def _print(self, line: str) -> None:
+        """Print a line, which stays in view; a reader who left (Ctrl-C ends `| tee` too) is no
+        reason to stop."""
+        if self._live:
+            self._view.console.print(line)
+        elif not self._quiet:
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:
+                self._quiet = True

@@ -2,19 +2,21 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
+from kart_jax.commands import command
 from kart_jax.game.data import ensure_data
-from kart_jax.game.errors import DataError
 
 
-def main() -> None:
-    """Print the folder that SUPERTUXKART_DATADIR should name; exit with 1 if there is none."""
-    argparse.ArgumentParser(prog="python -m kart_jax.data", description=__doc__).parse_args()
-    try:
-        print(ensure_data())
-    except DataError as error:
-        sys.exit(str(error))
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the folder that SUPERTUXKART_DATADIR should name; the status is 1 if there is none."""
+    argparse.ArgumentParser(prog="python -m kart_jax.data", description=__doc__).parse_args(
+        arguments
+    )
+    print(ensure_data())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, Literal
 import psutil
 
 from kart_jax import system
+from kart_jax.commands import command
 from kart_jax.config import PRESETS, TrainConfig
 from kart_jax.game import fetch, make_env
 from kart_jax.game.data import find_data
@@ -240,7 +241,8 @@ def run_checks(config: TrainConfig) -> Iterator[Check]:
         yield check()
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each check; return 1 if training cannot run, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m kart_jax.doctor",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.checks import check
-from kart_jax.config import PRESETS
+from kart_jax.config import PRESETS, race_of
 from kart_jax.demonstrations import guided_action
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.actions import ACTION_SETS, Controls
@@ -62,7 +62,7 @@ def race_from_grid(
 
     `changes` that are None are none.
     """
-    race = RaceConfig(**policy.race) if policy is not None else PRESETS["cpu"].race
+    race = race_of(policy.race) if policy is not None else PRESETS["cpu"].race
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(
         race,

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kart_jax.checks import check, check_choice
+from kart_jax.commands import check_output, command
+from kart_jax.config import race_of
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
 from kart_jax.plot import check_plots, plot_report
@@ -57,29 +59,25 @@ class EvaluateConfig:
         check(0 <= self.seed <= most, "seed", self.seed, f"0 to {most}")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check(self.workers >= 1, "workers", self.workers, "at least 1")
+        check_output("json", self.json)
         if self.difficulty is not None:
             check_choice("difficulty", self.difficulty, [0, 1, 2])
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; print a table for each track."""
-    try:
-        config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
-        if config.json is not None and not config.json.absolute().parent.is_dir():
-            raise ValueError(f"{config.json.parent} is not a folder: --json cannot be written")
-        if config.plot is not None:
-            check_plots()
-            config.plot.mkdir(parents=True, exist_ok=True)
-        report = evaluate(config, _show_progress)
-        for track, figures in report["tracks"].items():
-            Console().print(_table(track, figures, report["settings"]))
-        if config.json is not None:
-            config.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        if config.plot is not None:
-            plot_report(report, config.plot, "evaluation")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
+    if config.plot is not None:
+        check_plots()
+        config.plot.mkdir(parents=True, exist_ok=True)
+    report = evaluate(config, _show_progress)
+    for track, figures in report["tracks"].items():
+        Console().print(_table(track, figures, report["settings"]))
+    if config.json is not None:
+        config.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if config.plot is not None:
+        plot_report(report, config.plot, "evaluation")
     return 0
 
 
@@ -100,7 +98,7 @@ def evaluate(
     from kart_jax.policy.policy import load_policy
 
     policy = load_policy(config.policy)
-    race = RaceConfig(**policy.race)
+    race = race_of(policy.race)
     trials = list(list_trials(config, race))
     for trial in trials:
         check_installed(trial.race(race))

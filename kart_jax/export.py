@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from kart_jax.commands import command
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -19,14 +21,11 @@ class ExportConfig:
     """A new folder for the policy's files."""
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says."""
-    try:
-        config = tyro.cli(ExportConfig, args=arguments, prog="python -m kart_jax.export")
-        export(config.policy, config.folder)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(ExportConfig, args=arguments, prog="python -m kart_jax.export")
+    export(config.policy, config.folder)
     for path in sorted(config.folder.iterdir()):
         print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from kart_jax.checks import check
+from kart_jax.commands import check_output, command
 from kart_jax.driving import Step, add_values, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.catalogue import check_installed
 from kart_jax.trials import Driver, plain_episode
@@ -49,23 +50,21 @@ class PlayConfig:
         """Refuse what cannot be driven."""
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check_output("json", self.json)
         check(self.video is not None or not self.overlay, "overlay", True, "used with --video")
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Drive as the command line says, print each episode and their means."""
-    try:
-        config = tyro.cli(PlayConfig, args=arguments, prog="python -m kart_jax.play")
-        episodes = []
-        for episode in play(config):
-            print(describe(episode), flush=True)
-            episodes.append(episode)
-        print(summarise(episodes))
-        if config.json is not None:
-            config.json.write_text(json.dumps({"episodes": episodes}, indent=2), encoding="utf-8")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(PlayConfig, args=arguments, prog="python -m kart_jax.play")
+    episodes = []
+    for episode in play(config):
+        print(describe(episode), flush=True)
+        episodes.append(episode)
+    print(summarise(episodes))
+    if config.json is not None:
+        config.json.write_text(json.dumps({"episodes": episodes}, indent=2), encoding="utf-8")
     return 0
 
 

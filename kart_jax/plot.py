@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from kart_jax.commands import command
 from kart_jax.runs import Run, read_run
 
 if TYPE_CHECKING:
@@ -40,23 +41,20 @@ class PlotConfig:
     """The folder for the PNG files."""
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Plot as the command line says."""
-    try:
-        config = tyro.cli(PlotConfig, args=arguments, prog="python -m kart_jax.plot")
-        if not config.sources:
-            raise ValueError("nothing to plot: name runs' folders or evaluations' files")
-        check_plots()
-        files = [path for path in config.sources if path.is_file()]
-        reports = {path.stem: read_report(path) for path in files}
-        runs = [read_run(path) for path in config.sources if path not in files]
-        config.out.mkdir(parents=True, exist_ok=True)
-        written = [plot_curves(runs, config.out / "learning_curves.png")] if runs else []
-        for name, report in reports.items():
-            written += plot_report(report, config.out, name)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(PlotConfig, args=arguments, prog="python -m kart_jax.plot")
+    if not config.sources:
+        raise ValueError("nothing to plot: name runs' folders or evaluations' files")
+    check_plots()
+    files = [path for path in config.sources if path.is_file()]
+    reports = {path.stem: read_report(path) for path in files}
+    runs = [read_run(path) for path in config.sources if path not in files]
+    config.out.mkdir(parents=True, exist_ok=True)
+    written = [plot_curves(runs, config.out / "learning_curves.png")] if runs else []
+    for name, report in reports.items():
+        written += plot_report(report, config.out, name)
     for path in written:
         print(path)
     return 0

@@ -25,6 +25,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kart_jax.checks import check
+from kart_jax.commands import check_output, command
 from kart_jax.driving import Step, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.actions import Controls
 from kart_jax.game.catalogue import check_installed
@@ -64,19 +65,15 @@ class RecordConfig:
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check(self.out.suffix == ".npz", "out", str(self.out), "a file name in .npz")
-        folder = self.out.absolute().parent
-        check(folder.is_dir(), "out", str(self.out), "in a folder that exists")
+        check_output("out", self.out)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record as the command line says."""
-    try:
-        config = tyro.cli(RecordConfig, args=arguments, prog="python -m kart_jax.record")
-        arrays = record(config)
-        np.savez_compressed(config.out, allow_pickle=False, **arrays)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(RecordConfig, args=arguments, prog="python -m kart_jax.record")
+    arrays = record(config)
+    np.savez_compressed(config.out, allow_pickle=False, **arrays)
     print(f"{config.out}: {len(arrays['frames']):,} steps of {config.episodes} episodes")
     return 0
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kart_jax.checkpoints import read_best
+from kart_jax.commands import command
 from kart_jax.config import TrainConfig, load
 
 
@@ -64,13 +65,13 @@ def read_run(folder: Path) -> Run:
     return Run(folder, config, metrics)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the runs, the newest last."""
     config = tyro.cli(RunsConfig, args=arguments, prog="python -m kart_jax.runs")
     folders = [path.parent for path in config.folder.glob("*/config.json")]
     if not folders:
-        print(f"error: {config.folder} holds no runs", file=sys.stderr)
-        return 1
+        raise ValueError(f"{config.folder} holds no runs: name the folder that holds their folders")
     table = Table()
     for name in (
         "run",

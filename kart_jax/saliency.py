@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kart_jax.checks import check
+from kart_jax.commands import command
 from kart_jax.driving import Step, add_values, drive_episodes, make_act, race_from_grid
 from kart_jax.game.catalogue import check_installed
 from kart_jax.play import describe
@@ -57,15 +58,12 @@ class SaliencyConfig:
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Drive, look and film as the command line says."""
-    try:
-        config = tyro.cli(SaliencyConfig, args=arguments, prog="python -m kart_jax.saliency")
-        for line in film_saliency(config):
-            print(line, flush=True)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = tyro.cli(SaliencyConfig, args=arguments, prog="python -m kart_jax.saliency")
+    for line in film_saliency(config):
+        print(line, flush=True)
     return 0
 
 

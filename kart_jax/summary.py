@@ -5,6 +5,7 @@ Nothing is allocated: shapes and parameters are those of the network traced abst
 
 import argparse
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from kart_jax.commands import command
 from kart_jax.config import PRESETS
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
@@ -94,7 +96,8 @@ def _multiply_adds(params: Mapping[str, Any], output: tuple[int, ...]) -> int:
     return math.prod(output[:-1]) * sum(kernels)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a preset."""
     parser = argparse.ArgumentParser(prog="python -m kart_jax.summary", description=__doc__)
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
@@ -120,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"The compiler counts {flops / 2:,.0f} multiply-adds: without those that meet padding, "
         "and the blocks of a loop once."
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

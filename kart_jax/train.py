@@ -1,30 +1,23 @@
 """`python -m kart_jax.train`: train a policy, from an empty folder or from where it stopped."""
 
 import contextlib
-import logging
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kart_jax.checks import check
+from kart_jax.commands import command, interpreter
 from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; the exit status is 0, or 1 with an error printed."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        config, cluster = parse_all(arguments)
-        return run(config, cluster=cluster)
-    except (ValueError, RuntimeError, OSError) as error:
-        if os.environ.get("KART_JAX_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config, cluster = parse_all(arguments)
+    return run(config, cluster=cluster)
 
 
 def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | None = None) -> int:
@@ -56,6 +49,8 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         run_dir = processes.together(
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
+        if processes.is_first and not config.run.quiet:
+            print(f"Training in {run_dir}; compiling first, for a minute or two.", flush=True)
         finished = Trainer(config, run_dir, devices, make).train()
     leave()
     if processes.is_first and not config.run.quiet:
@@ -82,17 +77,19 @@ def check_extras(config: TrainConfig) -> None:
 
 def _show(run_dir: Path, finished: bool) -> None:
     """Drive the trained policy once and say where to look next."""
+    from kart_jax.checkpoints import ever_saved
+
     if finished:
         print("\nOne greedy episode of the trained policy:", flush=True)
         # In a process of its own: the game may crash, and the run is saved already.
         play = [sys.executable, "-m", "kart_jax.play", str(run_dir), "--episodes", "1"]
         subprocess.run(play, check=False)
-    print(
-        f"\nThe run is in {run_dir}. Next:\n"
-        f"  python -m kart_jax.play {run_dir} --episodes 10\n"
-        f"  python -m kart_jax.train --resume --run-dir {run_dir}\n"
-        f"  tensorboard --logdir {run_dir}"
-    )
+    python = interpreter()
+    print(f"\nThe run is in {run_dir}. Next:")
+    if ever_saved(run_dir / "checkpoints"):
+        print(f"  {python} -m kart_jax.play {run_dir} --episodes 10")
+    print(f"  {python} -m kart_jax.train --resume --run-dir {run_dir}")
+    print(f"  {python} -m tensorboard.main --logdir {run_dir}")
 
 
 if __name__ == "__main__":

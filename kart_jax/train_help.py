@@ -4,13 +4,11 @@ import ast
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
-
-if TYPE_CHECKING:
-    from kart_jax.config import TrainConfig
 
 ConfigFile = Annotated[
     Path | None,
@@ -38,11 +36,11 @@ USED_MOST = {
 """Fields of each part that `--help` shows."""
 
 
-def print_help(default: "TrainConfig", everything: bool, program: str) -> None:
-    """Print the options with the defaults of `default`."""
+def print_help(options: Mapping[str, Any], everything: bool, program: str) -> None:
+    """Print the options of some parts, each of them a dataclass with the defaults, by name."""
     parts: dict[str, Any] = {}
     values, count = {}, 0
-    for part, value in vars(default).items():
+    for part, value in options.items():
         shown = [f.name for f in dataclasses.fields(value)]
         count += len(shown)
         if not everything:

@@ -74,6 +74,32 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path) -> None:
         config.load(tmp_path / "config.json")
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", '{"race": []}', '{"race": {"time_limit": "long"}}', '{"ppo": {"lerning": 1}}']
+)
+def test_what_does_not_fit_is_told_with_the_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json does not fit this version: "):
+        config.load(tmp_path / "config.json")
+
+
+def test_the_race_of_a_policy_from_another_version_is_refused() -> None:
+    race = PRESETS["cpu"].to_dict()["race"]
+    assert config.race_of(race) == PRESETS["cpu"].race
+    with pytest.raises(ValueError, match="weather"):
+        config.race_of({**race, "weather": "rain"})
+
+
+def test_a_wrong_preset_is_refused_in_the_commands_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--preset", "tpu"])
+    error = capsys.readouterr().err
+    assert "python -m kart_jax.train: error:" in error
+    assert "'cpu', 'gpu', 'seed'" in error
+
+
 def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(["--clip-range", "-1"])

@@ -1,6 +1,8 @@
 """What a run shows: everything in a narrow terminal, plain lines without one."""
 
+import contextlib
 import io
+import os
 import re
 import sys
 
@@ -68,3 +70,16 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     with Console(RunConfig(quiet=True), 0) as shown:
         shown.show(1000, METRICS)
     assert terminal.getvalue() == ""
+
+
+def test_a_reader_who_leaves_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Ctrl-C ends `| tee log` together with the run, which still has to save."""
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Console(RunConfig(), 0) as shown, os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        shown.show(1000, METRICS)
+        shown.show(2000, METRICS)
+        with contextlib.suppress(BrokenPipeError):
+            closed.close()

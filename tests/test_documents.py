@@ -1,6 +1,7 @@
 """Every command in the documents is understood, and run if it is quick; every link exists."""
 
 import argparse
+import dataclasses
 import os
 import re
 import runpy
@@ -15,23 +16,51 @@ import pytest
 import tyro
 
 import kart_jax.train
+from kart_jax.config import ClusterConfig, TrainConfig, save
+from kart_jax.evaluate import EvaluateConfig
+from kart_jax.game import RaceConfig
+from kart_jax.play import PlayConfig
+from kart_jax.plot import PlotConfig
+from kart_jax.record import RecordConfig
+from kart_jax.saliency import SaliencyConfig
 from tests.tiny_run import arguments
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+CARDS = sorted(ROOT.glob("kart_jax/policies/*/README.md"))
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+def _name(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
 def commands(start: str) -> list[str]:
-    """The distinct commands in the documents' shell blocks that begin with `start`."""
+    """The distinct commands in the documents, in blocks and in lines, that begin with `start`."""
     found = []
-    for document in DOCUMENTS:
-        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if (command := " ".join(words)).startswith(start):
-                    found.append(command)
+    for document in [*DOCUMENTS, *CARDS]:
+        text = document.read_text()
+        lines = re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL):
+            lines += block.replace("\\\n", " ").splitlines()
+        for line in lines:
+            command = " ".join(shlex.split(line, comments=True))
+            if command.startswith(start):
+                found.append(command)
     return sorted(set(found))
+
+
+def known_flags() -> set[str]:
+    """The flags of all our commands: the fields of their configurations, and those by name."""
+    configs = [*vars(TrainConfig()).values(), ClusterConfig]
+    configs += [PlayConfig, EvaluateConfig, PlotConfig, RecordConfig, SaliencyConfig]
+    names = {field.name for config in configs for field in dataclasses.fields(config)}
+    sources = [*ROOT.glob("kart_jax/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    added = r"add_argument\(\s*\"(--[a-z-]+)\""
+    return {"--" + name.replace("_", "-") for name in names} | {
+        flag for source in sources for flag in re.findall(added, source.read_text())
+    }
 
 
 class Parsed(BaseException):
@@ -55,7 +84,12 @@ def stop_after(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("command", commands("python -m "))
-def test_a_python_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_command_is_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs/x").mkdir(parents=True)  # for --resume, whose defaults are the run's
+    save(TrainConfig(), tmp_path / "runs/x/config.json")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
     parser = argparse.ArgumentParser
     monkeypatch.setattr(parser, "parse_args", stop_after(parser.parse_args))
@@ -73,11 +107,13 @@ ON_A_RUN = [
     "python -m kart_jax.export runs/x my-policy",
     "python -m kart_jax.play my-policy --episodes 1",
 ]
-BY_THEMSELVES = [
-    "python -m kart_jax.data",
-    "python -m kart_jax.play lighthouse --episodes 1",
-    "python -m kart_jax.play --driver ai --track zengarden --episodes 1",
-]
+BY_THEMSELVES = {
+    "python -m kart_jax.data": "supertuxkart",
+    "python -m kart_jax.summary --preset seed": "37,748,246",
+    "python -m kart_jax.play lighthouse --episodes 1": "1 episodes: ",
+    "python -m kart_jax.play --driver ai --track zengarden --episodes 1": "1 episodes: ",
+}
+"""What the quick ones print."""
 
 
 def test_commands_on_a_run_do_what_they_say(
@@ -114,7 +150,15 @@ def test_commands_that_need_nothing_do_what_they_say(command: str, tmp_path: Pat
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    assert ("supertuxkart" if "data" in command else "1 episodes: ") in done.stdout
+    assert BY_THEMSELVES[command] in done.stdout
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *CARDS], ids=_name)
+def test_a_flag_in_the_text_exists(document: Path) -> None:
+    """In lines of code that are no whole command, such as `--resume`."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    named = {flag for code in re.findall(r"`(--[^`]+)`", text) for flag in FLAG.findall(code)}
+    assert named <= known_flags()
 
 
 @pytest.mark.parametrize("command", commands("make "))
@@ -123,8 +167,14 @@ def test_a_make_command_has_its_target(command: str) -> None:
     assert target in TARGETS
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     missing = [link for link in links if not (document.parent / link).exists()]
     assert missing == []
+
+
+def test_the_environments_reference_tells_of_every_option() -> None:
+    text = (ROOT / "docs/environment.md").read_text()
+    names = [field.name for field in dataclasses.fields(RaceConfig)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []

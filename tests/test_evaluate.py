@@ -42,7 +42,7 @@ def test_the_report_has_every_track_driver_and_episode(
     ("arguments", "message"),
     [
         ("nowhere", "nowhere does not exist"),
-        ("POLICY --json /no/such/folder/out.json", "is not a folder"),
+        ("POLICY --json /no/such/folder/out.json", "a file in a folder that exists"),
         ("POLICY --episodes 0", "episodes = 0 is not allowed"),
         ("POLICY --seed -1", "seed = -1 is not allowed"),
         ("POLICY --opponents 20", "opponents = 20 is not allowed"),

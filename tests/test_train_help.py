@@ -5,13 +5,14 @@ import re
 
 import pytest
 
-from kart_jax.config import PRESETS, parse
+from kart_jax.config import PRESETS, ClusterConfig, parse
 from kart_jax.train_help import USED_MOST, field_texts
 
 FIELDS = {
     part: [field.name for field in dataclasses.fields(values)]
     for part, values in vars(PRESETS["cpu"]).items()
 }
+CLUSTER = [field.name for field in dataclasses.fields(ClusterConfig)]
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -47,7 +48,7 @@ def test_help_all_shows_every_option(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    every = {flag(name) for names in FIELDS.values() for name in names}
+    every = {flag(name) for names in (*FIELDS.values(), CLUSTER) for name in names}
     assert flags(shown(capsys, "--help-all")) - {"--config"} == every
 
 

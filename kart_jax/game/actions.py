@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from kart_jax.checks import check
+
 
 class Controls(NamedTuple):
     """The kart's controls during one step."""
@@ -138,6 +140,20 @@ ACTION_SETS: dict[str, type[ActionSet]] = {
     "continuous": ContinuousActions,
 }
 """All action sets by the name that `RaceConfig.action_set` takes."""
+
+
+def check_action(space: spaces.Space[Any], action: Any) -> None:
+    """Refuse what is no member of a space; numbers beyond a box's limits are clipped later.
+
+    Raises:
+        ValueError: names the action and the space.
+    """
+    if isinstance(space, spaces.Box):
+        numbers = np.asarray(action)
+        fits = numbers.shape == space.shape and bool(np.isfinite(numbers).all())
+    else:
+        fits = bool(space.contains(action))
+    check(fits, "action", action, f"a member of {space}")
 
 
 def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from kart_jax.checks import check
-from kart_jax.game.actions import ACTION_SETS, Controls, mean_controls
+from kart_jax.game.actions import ACTION_SETS, Controls, check_action, mean_controls
 from kart_jax.game.catalogue import check_installed, check_track
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
@@ -16,7 +16,7 @@ from kart_jax.game.guide import Guide
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
 from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
-from kart_jax.game.start import DRAWN_SEEDS, RESET_OPTIONS, Start, draw_start, take_start
+from kart_jax.game.start import DRAWN_SEEDS, Start, check_options, draw_start, take_start
 
 
 class KartEnv(gym.Env[Any, Any]):
@@ -62,13 +62,12 @@ class KartEnv(gym.Env[Any, Any]):
                 earlier `info`, for that very episode again.
 
         Raises:
-            ValueError: an unknown option or track.
+            ValueError: an unknown option or track, or a value that is not allowed.
             GameError: the game cannot run; says what to do.
         """
         super().reset(seed=seed)
         options = options or {}
-        for name in options:
-            check(name in RESET_OPTIONS, "options", name, "one of " + ", ".join(RESET_OPTIONS))
+        check_options(options)
         episode_seed = int(options.get("episode_seed", self.np_random.integers(DRAWN_SEEDS)))
         self._start = draw_start(self.config, episode_seed, options)
         check_track(self._start.track, self._start.reverse)
@@ -84,9 +83,12 @@ class KartEnv(gym.Env[Any, Any]):
         """Drive for one action.
 
         Raises:
+            ValueError: the action is no member of the action space.
             GameError: before the first `reset`.
         """
         race, episode = self._playing()
+        if self.config.driver == "agent":
+            check_action(self.action_space, action)
         controls = self._actions.controls(action)
         before = episode.kart
         driven = []

@@ -1,12 +1,17 @@
 """A picture of tracks as the policy sees them: `python -m kart_jax.game.gallery`."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from kart_jax.checks import check
+from kart_jax.commands import check_output, command
+from kart_jax.game.catalogue import check_installed
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.env import KartEnv
 from kart_jax.game.observation import Frame
@@ -48,24 +53,26 @@ def tile(frames: list[Frame], columns: int, scale: int, gap: int = 4) -> Frame:
     return picture
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kart_jax.game.gallery", description=__doc__)
     parser.add_argument("--tracks", nargs="+", default=list(TRACKS))
     parser.add_argument("--height", type=int, default=48, help="of a frame, in pixels")
     parser.add_argument("--width", type=int, default=64, help="of a frame, in pixels")
     parser.add_argument("--scale", type=int, default=4, help="screen pixels for one of a frame")
     parser.add_argument("--seconds", type=float, default=8.0, help="game seconds driven before")
     parser.add_argument("--output", type=Path, default=Path("docs/images/tracks.png"))
-    arguments = parser.parse_args()
-    config = RaceConfig(
-        track=tuple(arguments.tracks), height=arguments.height, width=arguments.width
-    )
-    picture = tile(views(config, arguments.seconds), columns=3, scale=arguments.scale)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(arguments.output)
-    print(f"wrote {arguments.output}: {', '.join(arguments.tracks)}")
+    options = parser.parse_args(arguments)
+    config = RaceConfig(track=tuple(options.tracks), height=options.height, width=options.width)
+    check_installed(config)
+    check(1 <= options.scale <= 100, "scale", options.scale, "1 to 100")
+    check_output("output", options.output)
+    picture = tile(views(config, options.seconds), columns=3, scale=options.scale)
+    Image.fromarray(picture).save(options.output)
+    print(f"wrote {options.output}: {', '.join(options.tracks)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from kart_jax.checks import check
 from kart_jax.game.actions import ActionSet, Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.race import Race
 
 RESET_OPTIONS = ("track", "reverse", "episode_seed")
+SEEDS = 2**31
+"""Episodes' seeds are below it: the game's own are C integers."""
 DRAWN_SEEDS = 2**30
 """An episode's seed is drawn from those below; those from here to 2**31, which training
 so never meets, are for evaluation."""
@@ -39,6 +42,20 @@ class Start:
     action_seed: int
     actions: int
     """Random actions before control begins."""
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what `reset` cannot do; whether a track is there is for the catalogue to say.
+
+    Raises:
+        ValueError: names the option, the value and what is allowed.
+    """
+    for name in options:
+        check(name in RESET_OPTIONS, "options", name, "one of " + ", ".join(RESET_OPTIONS))
+    reverse, seed = options.get("reverse", False), options.get("episode_seed", 0)
+    check(isinstance(reverse, bool | np.bool_), "reverse", reverse, "True or False")
+    whole = isinstance(seed, int | np.integer)
+    check(whole and 0 <= seed < SEEDS, "episode_seed", seed, f"0 to {SEEDS - 1}")
 
 
 def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Start:

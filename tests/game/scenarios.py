@@ -151,6 +151,57 @@ def starts(config: RaceConfig, seeds: list[int]) -> list[dict[str, Any]]:
     return seen
 
 
+def field(config: RaceConfig) -> tuple[int, str, int]:
+    """At the start: how many karts race, the observed one's model, and its position."""
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        assert env._race is not None
+        karts = env._race._world.karts
+        return len(karts), str(karts[env._race._index].name), env.kart.position
+    finally:
+        env.close()
+
+
+def leap(config: RaceConfig, metres: float, actions: list[Any]) -> dict[str, Any]:
+    """A short cut: an episode that is put down so many metres further on in its middle."""
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        progress = []
+        for number, action in enumerate(actions):
+            if number == len(actions) // 2:
+                assert env._race is not None
+                along = env.line.locate(env.kart.location).along
+                env._race.place(*env.line.point(along + metres))
+            *_, info = env.step(action)
+            progress.append(info["reward_terms"]["progress"])
+        return {"before": progress[: len(actions) // 2], "after": progress[len(actions) // 2 :]}
+    finally:
+        env.close()
+
+
+def loads(config: RaceConfig, tracks: list[str]) -> int:
+    """How often the game loads a track in resets on these ones."""
+    loaded = 0
+    original = Race._load
+
+    def counted(race: Race, *arguments: Any) -> None:
+        nonlocal loaded
+        loaded += 1
+        original(race, *arguments)
+
+    Race._load = counted  # type: ignore[method-assign]
+    env = KartEnv(config)
+    try:
+        for track in tracks:
+            env.reset(options={"track": track})
+        return loaded
+    finally:
+        Race._load = original  # type: ignore[method-assign]
+        env.close()
+
+
 def drawn_frames(config: RaceConfig, steps: int) -> int:
     """How many frames are drawn in that many actions."""
     drawn = 0

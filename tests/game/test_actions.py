@@ -1,10 +1,16 @@
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from kart_jax.game.actions import ACTION_SETS, Controls, closest_actions, mean_controls
+from kart_jax.game.actions import (
+    ACTION_SETS,
+    Controls,
+    check_action,
+    closest_actions,
+    mean_controls,
+)
 from kart_jax.game.config import ActionSetName
 
 
@@ -83,3 +89,27 @@ def test_the_mean_of_controls_is_what_was_done_on_the_whole() -> None:
     assert mean_controls(parts) == Controls(
         steer=pytest.approx(1 / 3), acceleration=pytest.approx(1 / 3), drift=True
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("drive", [1, 3]),
+        ("drive", [-1, 0]),
+        ("race", [0, 0, 0]),
+        ("discrete", 11),
+        ("discrete", [1]),
+        ("continuous", [0.0, float("nan")]),
+        ("continuous", [0.0, float("inf")]),
+        ("continuous", 0.5),
+    ],
+)
+def test_what_is_no_action_is_refused_by_name(name: str, action: Any) -> None:
+    with pytest.raises(ValueError, match=r"action = .* a member of "):
+        check_action(ACTION_SETS[name].space, action)
+
+
+@pytest.mark.parametrize("name", ACTION_SETS)
+def test_what_a_space_gives_is_an_action(name: str) -> None:
+    check_action(ACTION_SETS[name].space, ACTION_SETS[name].space.sample())
+    check_action(ACTION_SETS["continuous"].space, [-3.0, 7.0])  # clipped

@@ -13,10 +13,12 @@ from typing import Any, get_args
 import gymnasium
 import numpy as np
 import pytest
+from PIL import Image
 
 from kart_jax.game import RaceConfig, catalogue
 from kart_jax.game.config import ActionSetName
 from kart_jax.game.replay import replay
+from kart_jax.game.rewards import SCHEMES
 from tests.game import scenarios
 from tests.game.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 
@@ -91,10 +93,18 @@ def test_what_is_not_installed_is_refused_before_the_game_starts(field: str, val
         gymnasium.make("kart_jax/SuperTuxKart-v0", **{field: value})
 
 
-def test_reset_refuses_unknown_tracks_and_options(run: Run) -> None:
-    for options in ({"track": "stadium"}, {"trakc": "mines"}):
-        error = run(scenarios.message, scenarios.drive, PATIENT, [], 0, options)
-        assert error.startswith("ValueError"), error
+@pytest.mark.parametrize(
+    "options", [{"track": "stadium"}, {"trakc": "mines"}, {"reverse": "no"}, {"episode_seed": -1}]
+)
+def test_reset_refuses_what_it_cannot_do(run: Run, options: dict[str, Any]) -> None:
+    error = run(scenarios.message, scenarios.drive, PATIENT, [], 0, options)
+    assert error.startswith("ValueError"), error
+
+
+@pytest.mark.parametrize("action", [[1, 0, 3, 0, 0, 0, 0], [1, 0, 1], None])
+def test_step_refuses_what_is_no_action(run: Run, action: Any) -> None:
+    error = run(scenarios.message, scenarios.drive, PATIENT, [action])
+    assert error.startswith("ValueError: action = "), error
 
 
 def test_tracks_change_within_a_process_in_both_directions(run: Run) -> None:
@@ -102,6 +112,26 @@ def test_tracks_change_within_a_process_in_both_directions(run: Run) -> None:
     seen = run(scenarios.load, [(track, way) for track in tracks for way in (False, True)])
     assert all(moved > 2.0 for moved, _ in seen)
     assert all(contrast > 5.0 for _, contrast in seen)
+
+
+def test_a_track_is_loaded_when_it_changes_and_not_at_every_reset(run: Run) -> None:
+    tracks = ["olivermath", "olivermath", "lighthouse", "lighthouse", "olivermath"]
+    assert run(scenarios.loads, PATIENT, tracks) == 3
+    assert run(scenarios.loads, replace(PATIENT, karts=2), ["lighthouse"] * 2) == 2
+
+
+def test_a_full_field_of_any_karts_can_race(run: Run) -> None:
+    config = replace(PATIENT, karts=20, kart="gnu", start_position=20)
+    assert run(scenarios.field, config) == (20, "Gnu", 20)
+    assert run(scenarios.field, PATIENT) == (1, "Tux", 1)
+
+
+def test_karts_are_faster_the_more_difficult_it_is(run: Run) -> None:
+    driven = []
+    for difficulty in (0, 1, 2):
+        drive = run(scenarios.drive, replace(PATIENT, difficulty=difficulty), [FORWARD] * 40)
+        driven.append(np.linalg.norm(drive["locations"][-1] - drive["locations"][0]))
+    assert driven[0] + 5.0 < driven[1] < driven[2] - 5.0
 
 
 def test_an_episode_begins_at_rest_on_the_grid_and_is_driven_from_go(run: Run) -> None:
@@ -142,6 +172,31 @@ def test_the_built_in_driver_finishes_and_shows_its_controls(run: Run) -> None:
     steering = {round(controls["steer"], 3) for controls in lap["controls"]}
     assert len(steering) > 20
     assert max(controls["acceleration"] for controls in lap["controls"]) == 1.0
+
+
+def test_a_race_of_two_laps_is_twice_as_long(run: Run) -> None:
+    config = RaceConfig(track=("olivermath",), laps=2, stuck_seconds=10.0)
+    episode = run(scenarios.ai_lap, config)["info"]["episode"]
+    assert episode["end"] == "finished"
+    assert episode["progress_m"] == pytest.approx(2 * 496, abs=10)
+    assert 30.0 < episode["finish_time"] < 60.0  # the game's driver varies
+
+
+@pytest.mark.parametrize(
+    ("end", "config", "actions"),
+    [
+        ("stuck", RaceConfig(), [FORWARD] * 10 + [IDLE] * 100),
+        ("wrong_way", replace(PATIENT, wrong_way_seconds=1.0), [FORWARD] * 30 + [BACKWARD] * 100),
+        ("time_limit", replace(PATIENT, time_limit=2.0), [FORWARD] * 100),
+    ],
+)
+def test_an_episode_is_cut_off_for_a_reason_that_is_told(
+    run: Run, end: str, config: RaceConfig, actions: list[Any]
+) -> None:
+    drive = run(scenarios.drive, config, actions)
+    assert drive["ended"] == (False, True)
+    assert drive["info"]["end"] == drive["info"]["episode"]["end"] == end
+    assert drive["info"]["episode"]["progress_m"] > 1.0
 
 
 def test_opponents_race_and_the_position_is_told(run: Run) -> None:
@@ -220,6 +275,26 @@ def test_an_exploit_gains_no_more_ground_than_was_driven(run: Run, actions: list
     assert paid < 1.3 * reach + 2.0
 
 
+def test_a_short_cut_gains_nothing(run: Run) -> None:
+    """Put down on the road 200 m further on, as if it had flown there."""
+    driven = run(scenarios.leap, PATIENT, 200.0, [FORWARD] * 60)
+    assert sum(driven["before"]) > 10.0
+    assert sum(driven["after"]) < 1.0
+
+
+def test_the_original_reward_is_the_sum_of_its_terms(run: Run) -> None:
+    drifting = [1, 0, 0, 0, 1, 0, 0]
+    drive = run(
+        scenarios.drive, replace(PATIENT, reward="original"), [FORWARD] * 20 + [drifting] * 5
+    )
+    terms = drive["info"]["reward_terms"]
+    assert set(terms) == set(SCHEMES["original"])
+    assert terms["drift"] == 1.0
+    assert terms["moved"] > 0.5
+    total = sum(weight * terms[name] for name, weight in SCHEMES["original"].items())
+    assert drive["rewards"][-1] == pytest.approx(total)
+
+
 def test_every_rescue_is_counted_once(run: Run) -> None:
     actions = [FORWARD] * 25 + ([RESCUE] + [IDLE] * 20 + [FORWARD] * 12) * 2
     config = replace(PATIENT, time_limit=len(actions) * PATIENT.step_seconds)
@@ -287,6 +362,21 @@ def test_data_of_another_version_is_refused(run_apart: Run, tmp_path: Path) -> N
     assert "1.4" in error
 
 
+def test_frames_of_any_size_are_drawn_straight(run: Run, run_apart: Run) -> None:
+    """A width that is no multiple of four would show in slanted rows."""
+    straight = run(scenarios.reset_once, PATIENT, "rgb_array")
+    odd = run_apart(scenarios.reset_once, replace(PATIENT, width=61, height=47), "rgb_array")
+    assert odd.shape == (47, 61, 3)
+    resized = np.asarray(Image.fromarray(odd).resize((64, 48)))
+    assert np.abs(resized.astype(float) - straight).mean() < 0.4 * straight.std()
+
+
+def test_depth_grows_towards_the_horizon(run: Run) -> None:
+    seen = run(scenarios.drive, replace(PATIENT, depth=True), [])["first"][-1]
+    road, sky = seen[-8:, 24:40, 1].mean(), seen[:8, :, 1].mean()
+    assert road < 100.0 < sky
+
+
 def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
     config = replace(PATIENT, random_start=1.0, colour="rgb")
     actions = scenarios.sampled(config, 30, 1)
@@ -298,6 +388,8 @@ def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
     there = np.abs(small - raced["last"][-1]).mean()
     elsewhere = np.abs(small - raced["first"][-1]).mean()
     assert there < 12.0 < elsewhere
+    shown = next(replay(config, raced["about"], actions, height=96, width=128, hud=True))
+    assert np.abs(shown.astype(float) - frames[0]).mean() > 2.0  # the display lies over it
 
 
 @pytest.mark.parametrize(

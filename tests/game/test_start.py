@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from kart_jax.game import RaceConfig
-from kart_jax.game.start import draw_start
+from kart_jax.game.start import check_options, draw_start
 
 CONFIG = RaceConfig(track=("abyss", "mines", "xr591"), direction="both")
 
@@ -56,3 +56,11 @@ def test_a_place_on_the_grid_is_fixed_or_drawn() -> None:
     assert all(draw_start(config, seed, {}).place == 3 for seed in range(20))
     anywhere = replace(config, start_position=0)
     assert {draw_start(anywhere, seed, {}).place for seed in range(50)} == {1, 2, 3, 4}
+
+
+def test_options_are_checked_by_name_and_value() -> None:
+    check_options({"track": "mines", "reverse": True, "episode_seed": 2**31 - 1})
+    for options in ({"reversed": True}, {"reverse": 1}, {"episode_seed": 2**31}):
+        with pytest.raises(ValueError, match="is not allowed") as refusal:
+            check_options(options)
+        assert "".join(options) in str(refusal.value)
