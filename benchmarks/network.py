@@ -1,6 +1,6 @@
 """How fast is the network, beside PyTorch and beside plain `flax.linen.Conv`?
 
-    python -m benchmarks.network [--json FILE] [--sizes cpu middle] [--batches 1 8 64]
+    python -m benchmarks.network [--sizes cpu middle] [--batches 1 8 64] [--norm batch]
 
 Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
 Everything is measured in turns in one process; ratios count, not the times. `accumulated` is our
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 import jax
@@ -26,7 +26,7 @@ from rich.table import Table
 
 from kart_jax import summary
 from kart_jax.policy import network as network_module
-from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig
+from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
 from kart_jax.policy.network import ActorCritic
 
@@ -39,6 +39,7 @@ SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
     "gpu": (GPU, (5, 96, 128, 3)),
     "seed": (SEED, (5, 400, 600, 3)),
 }
+NORMS = get_args(Norm)
 Row = dict[str, Any]
 
 
@@ -104,11 +105,10 @@ def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> 
     return best_ms(forward, seconds), best_ms(backward, seconds)
 
 
-def compare_on_cpu(size: str, batch: int, seconds: float) -> list[Row]:
+def compare_on_cpu(size: str, norm: Norm | None, batch: int, seconds: float) -> list[Row]:
     """Ours, accumulated, PyTorch and XLA's own 3-D convolution on the same frames."""
     config, observation = SIZES[size]
-    # PyTorch's network has batch norm: the same here.
-    config = dataclasses.replace(config, norm="batch")
+    config = dataclasses.replace(config, norm=norm or config.norm)
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
     times = {"ours": measure_jax(config, frames, seconds)}
     if batch > PART:
@@ -120,6 +120,7 @@ def compare_on_cpu(size: str, batch: int, seconds: float) -> list[Row]:
     return [
         {
             "size": size,
+            "norm": config.norm,
             "batch": batch,
             "network": name,
             "forward_ms": f,
@@ -155,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = jax.default_backend() == "cpu"
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument(
+        "--norm", choices=NORMS, help="of the CPU's rows; by default the size's own"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
@@ -163,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for size in sizes:
         for batch in options.batches:
             if on_cpu:
-                rows += compare_on_cpu(size, batch, options.seconds)
+                rows += compare_on_cpu(size, options.norm, batch, options.seconds)
             else:
                 rows.append(measure_on_accelerator(size, batch, options.seconds))
     table = Table(*rows[0])

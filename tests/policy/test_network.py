@@ -98,7 +98,9 @@ def test_other_norms_have_no_statistics(norm):
     assert list(variables) == ["params"]
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(32, "float32"), (12, "float32"), (16, "bfloat16")])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(32, "float32"), (12, "float32"), (16, "bfloat16")]
+)
 def test_group_norm_is_flax_group_norm(channels, dtype):
     """Outputs, gradients and parameters, on values away from zero and on a constant channel."""
     x = np.random.default_rng(0).normal(1.0, 2.0, (3, 2, 4, 5, channels)).astype(np.float32)
@@ -108,9 +110,8 @@ def test_group_norm_is_flax_group_norm(channels, dtype):
     theirs = nn.GroupNorm(math.gcd(8, channels), epsilon=1e-5, dtype=dtype)
     scale, bias = (jax.random.normal(jax.random.key(i), (channels,)) for i in range(2))
     inner = {"scale": scale, "bias": bias}
-    assert jax.tree.map(jnp.shape, ours.init(jax.random.key(0), x)["params"]["norm"]) == {
-        name: (channels,) for name in inner
-    }
+    fresh = ours.init(jax.random.key(0), x)["params"]["norm"]
+    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, inner)
 
     def both(norm, params):
         def loss(params, x):
