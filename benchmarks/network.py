@@ -4,13 +4,17 @@
 
 Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
 Everything is measured in turns in one process; ratios count, not the times. `accumulated` is our
-backward pass in parts of 8 observations, as `--accumulate` does it in training. On a GPU (without
-PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their arithmetic rate.
+backward pass in parts of 8 observations, as `--accumulate` does it in training. PyTorch gets as
+many threads as there are cores, which `taskset` limits for both. On a busy machine, where threads
+wait for each other, `taskset -c 0` with `--cpu-time` compares what each side itself computes.
+On a GPU (without PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their
+arithmetic rate.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,22 +45,26 @@ SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
 }
 NORMS = get_args(Norm)
 Row = dict[str, Any]
+Best = Callable[[Callable[[], Any]], float]
+"""What times a call, in milliseconds."""
 
 
-def best_ms(call: Callable[[], Any], seconds: float) -> float:
+def best_ms(
+    call: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """The fastest of the calls that fit in `seconds`, at least two, after one to warm up."""
     call()
     times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        start = time.perf_counter()
+    end = clock() + seconds
+    while len(times) < 2 or clock() < end:
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return 1e3 * min(times)
 
 
 def measure_jax(
-    config: NetworkConfig, frames: np.ndarray, seconds: float, accumulate: int = 1
+    config: NetworkConfig, frames: np.ndarray, best: Best, accumulate: int = 1
 ) -> tuple[float, float]:
     """Forward, and forward with backward, of one batch of uint8 frames `[B, T, H, W, C]`."""
     network = ActorCritic(config, OUTPUTS)
@@ -78,18 +86,18 @@ def measure_jax(
     forward = jax.jit(network.apply)
     backward = jax.jit(jax.grad(loss) if accumulate == 1 else gradient)
     return (
-        best_ms(lambda: jax.block_until_ready(forward(variables, x)), seconds),
-        best_ms(lambda: jax.block_until_ready(backward(params, x)), seconds),
+        best(lambda: jax.block_until_ready(forward(variables, x))),
+        best(lambda: jax.block_until_ready(backward(params, x))),
     )
 
 
-def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> tuple[float, float]:
-    """The same with PyTorch on two threads; batch norm uses its running statistics too."""
+def measure_torch(config: NetworkConfig, frames: np.ndarray, best: Best) -> tuple[float, float]:
+    """The same with PyTorch on as many cores; batch norm uses its running statistics too."""
     import torch
 
     from benchmarks.torch_network import TorchActorCritic
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = TorchActorCritic(config, OUTPUTS, frames.shape[1:]).eval()
     x = torch.from_numpy(frames)
 
@@ -102,20 +110,20 @@ def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> 
         logits, value = network(x)
         (logits.square().sum() + value.square().sum()).backward()
 
-    return best_ms(forward, seconds), best_ms(backward, seconds)
+    return best(forward), best(backward)
 
 
-def compare_on_cpu(size: str, norm: Norm | None, batch: int, seconds: float) -> list[Row]:
+def compare_on_cpu(size: str, norm: Norm | None, batch: int, best: Best) -> list[Row]:
     """Ours, accumulated, PyTorch and XLA's own 3-D convolution on the same frames."""
     config, observation = SIZES[size]
     config = dataclasses.replace(config, norm=norm or config.norm)
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
-    times = {"ours": measure_jax(config, frames, seconds)}
+    times = {"ours": measure_jax(config, frames, best)}
     if batch > PART:
-        times["accumulated"] = measure_jax(config, frames, seconds, batch // PART)
-    times["torch"] = measure_torch(config, frames, seconds)
+        times["accumulated"] = measure_jax(config, frames, best, batch // PART)
+    times["torch"] = measure_torch(config, frames, best)
     with mock.patch.object(network_module, "conv3d", native):
-        times["flax 3-D"] = measure_jax(config, frames, seconds)
+        times["flax 3-D"] = measure_jax(config, frames, best)
     forward, backward = times["torch"]
     return [
         {
@@ -132,11 +140,11 @@ def compare_on_cpu(size: str, norm: Norm | None, batch: int, seconds: float) -> 
     ]
 
 
-def measure_on_accelerator(size: str, batch: int, seconds: float) -> Row:
+def measure_on_accelerator(size: str, batch: int, best: Best) -> Row:
     """Times and arithmetic rate of a preset in its own precision."""
     config, observation = SIZES[size]
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
-    forward, backward = measure_jax(config, frames, seconds)
+    forward, backward = measure_jax(config, frames, best)
     multiply_adds = sum(x.multiply_adds for x in summary.layers(config, OUTPUTS, observation))
     tera = 2 * multiply_adds * batch / 1e9
     return {
@@ -160,16 +168,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--norm", choices=NORMS, help="of the CPU's rows; by default the size's own"
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "seed"])
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    best = partial(best_ms, seconds=options.seconds, clock=clock)
     rows: list[Row] = []
     for size in sizes:
         for batch in options.batches:
             if on_cpu:
-                rows += compare_on_cpu(size, options.norm, batch, options.seconds)
+                rows += compare_on_cpu(size, options.norm, batch, best)
             else:
-                rows.append(measure_on_accelerator(size, batch, options.seconds))
+                rows.append(measure_on_accelerator(size, batch, best))
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
