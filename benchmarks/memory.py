@@ -1,76 +1,92 @@
 """How much memory does training the seed preset take? Nothing is run, only compiled.
 
-    python -m benchmarks.memory [--batch 2] [--platform cpu|tpu] [--topology v5p:2x2x1]
+    python -m benchmarks.memory [--batches 1 2 4] [--accumulate 1] [--platform cpu|gpu|tpu]
 
-Compiles the gradient of the network at full size and prints the compiler's own analysis. For a
-TPU it compiles ahead of time, which needs the `libtpu` package and takes minutes. The figures are
-that compiler's; another one's differ.
+Compiles PPO's gradient step (gradient, clipping and Adam) at full size and prints the compiler's
+own analysis. A minibatch is one step of as many environments. `arguments` are the parameters,
+Adam's state and the rollout of all environments; `total` is all that the device holds at once;
+`per_observation` is what one more environment costs, from the row before. For a TPU it compiles
+ahead of time, which needs the `libtpu` package and takes minutes. The figures are that compiler's;
+another one's differ.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kart_jax.policy.config import SEED
-from kart_jax.policy.network import ActorCritic
+from benchmarks.report import report
+from kart_jax.config import PRESETS
+from kart_jax.ppo.agent import Agent
+from kart_jax.ppo.update import PPO, Batch, Schedules
+from kart_jax.trainer import policy_spec
 
-OBSERVATION = (5, 400, 600, 3)
 GIGA = 1e9
 
 
-def gradient(params: Any, rest: Any, frames: jax.Array) -> Any:
-    """Gradients of a loss that reads logits and values, running norm statistics in use."""
-
-    def loss(params: Any) -> jax.Array:
-        logits, value = ActorCritic(SEED, 15).apply({**rest, "params": params}, frames)
-        return jnp.square(logits).mean() + jnp.square(value).mean()
-
-    return jax.grad(loss)(params)
-
-
-def compile_for(platform: str, topology: str, batch: int) -> Any:
-    """The compiled gradient of `batch` observations on one device."""
+def device_for(platform: str, topology: str) -> jax.Device:
+    """A device to compile for; of a TPU only its description is needed."""
     if platform == "tpu":
         from jax.experimental import topologies
 
-        devices = topologies.get_topology_desc(topology, platform="tpu").devices
-    else:
-        devices = jax.devices(platform)
-    one = NamedSharding(Mesh(devices[:1], ("device",)), PartitionSpec())
-    frames = jax.ShapeDtypeStruct((batch, *OBSERVATION), jnp.uint8, sharding=one)
-    shapes = jax.eval_shape(ActorCritic(SEED, 15).init, jax.random.key(0), frames)
-    variables = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes)
-    rest = {name: value for name, value in variables.items() if name != "params"}
-    return jax.jit(gradient).lower(variables["params"], rest, frames).compile()
+        return topologies.get_topology_desc(topology, platform="tpu").devices[0]
+    return jax.devices(platform)[0]
+
+
+def compiled_step(batch: int, accumulate: int, device: jax.Device) -> Any:
+    """The gradient step of the seed preset on a minibatch of `batch` observations."""
+    config = PRESETS["seed"]
+    spec = policy_spec(config)
+    agent = Agent(spec.module(), spec.actions, spec.observation_shape)
+    length = config.ppo.rollout_length
+    ppo = PPO(agent, replace(config.ppo, minibatches=length, accumulate=accumulate))
+
+    def arguments() -> tuple[Any, ...]:
+        example = jnp.zeros((1, *spec.observation_shape), jnp.uint8)
+        zeros = jnp.zeros((length, batch))
+        order = jnp.zeros((config.ppo.epochs, batch, length), jnp.int32)
+        rollout = agent.create_rollout(jnp.arange(batch), length)
+        state = ppo.create(jax.random.key(0), example)
+        return state, Batch(rollout, zeros, zeros, order), Schedules(*jnp.zeros(3))
+
+    one = NamedSharding(Mesh([device], ("device",)), PartitionSpec())
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), jax.eval_shape(arguments)
+    )
+    return jax.jit(ppo.gradient_step, donate_argnums=0).lower(*shapes).compile()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compile and print the analysis."""
+    """Compile, print and write the analysis."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--accumulate", type=int, default=1, help="parts of each minibatch")
     parser.add_argument("--platform", choices=["cpu", "gpu", "tpu"], default=jax.default_backend())
     parser.add_argument("--topology", default="v5p:2x2x1", help="of the TPU to compile for")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    analysis = compile_for(options.platform, options.topology, options.batch).memory_analysis()
-    figures = {
-        "compiler": options.topology if options.platform == "tpu" else options.platform,
-        "batch": options.batch,
-        "arguments_gb": analysis.argument_size_in_bytes / GIGA,
-        "gradients_gb": analysis.output_size_in_bytes / GIGA,
-        "temporary_gb": analysis.temp_size_in_bytes / GIGA,
-        "temporary_gb_per_observation": analysis.temp_size_in_bytes / GIGA / options.batch,
-    }
-    for name, value in figures.items():
-        print(f"{name:30} {value:.2f}" if isinstance(value, float) else f"{name:30} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    device = device_for(options.platform, options.topology)
+    rows: list[dict[str, Any]] = []
+    for batch in options.batches:
+        sizes = compiled_step(batch, options.accumulate, device).memory_analysis()
+        held = sizes.argument_size_in_bytes
+        new = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        temporary = sizes.temp_size_in_bytes
+        row = {
+            "minibatch": batch,
+            "parts": options.accumulate,
+            "arguments_gb": held / GIGA,
+            "temporary_gb": temporary / GIGA,
+            "total_gb": (held + new + temporary) / GIGA,
+        }
+        if rows:
+            more = row["total_gb"] - rows[-1]["total_gb"]
+            row["per_observation_gb"] = more / (batch - rows[-1]["minibatch"])
+        rows.append(row)
+    report("memory", rows, [f"compiled for {device.device_kind}"])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
 """How fast is the network, beside PyTorch and beside plain `flax.linen.Conv`?
 
-    python -m benchmarks.network [--json FILE] [--sizes cpu middle] [--batches 1 8 64]
+    python -m benchmarks.network [--sizes cpu middle] [--batches 1 8 64] [--norm batch]
 
 Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
 Everything is measured in turns in one process; ratios count, not the times. `accumulated` is our
-backward pass in parts of 8 observations, as `--accumulate` does it in training. On a GPU (without
-PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their arithmetic rate.
+backward pass in parts of 8 observations, as `--accumulate` does it in training. PyTorch gets as
+many threads as there are cores, which `taskset` limits for both. On a busy machine, where threads
+wait for each other, `taskset -c 0` with `--cpu-time` compares what each side itself computes.
+On a GPU (without PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their
+arithmetic rate.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 import jax
@@ -26,7 +30,7 @@ from rich.table import Table
 
 from kart_jax import summary
 from kart_jax.policy import network as network_module
-from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig
+from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
 from kart_jax.policy.network import ActorCritic
 
@@ -39,23 +43,28 @@ SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
     "gpu": (GPU, (5, 96, 128, 3)),
     "seed": (SEED, (5, 400, 600, 3)),
 }
+NORMS = get_args(Norm)
 Row = dict[str, Any]
+Best = Callable[[Callable[[], Any]], float]
+"""What times a call, in milliseconds."""
 
 
-def best_ms(call: Callable[[], Any], seconds: float) -> float:
+def best_ms(
+    call: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """The fastest of the calls that fit in `seconds`, at least two, after one to warm up."""
     call()
     times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        start = time.perf_counter()
+    end = clock() + seconds
+    while len(times) < 2 or clock() < end:
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return 1e3 * min(times)
 
 
 def measure_jax(
-    config: NetworkConfig, frames: np.ndarray, seconds: float, accumulate: int = 1
+    config: NetworkConfig, frames: np.ndarray, best: Best, accumulate: int = 1
 ) -> tuple[float, float]:
     """Forward, and forward with backward, of one batch of uint8 frames `[B, T, H, W, C]`."""
     network = ActorCritic(config, OUTPUTS)
@@ -77,18 +86,18 @@ def measure_jax(
     forward = jax.jit(network.apply)
     backward = jax.jit(jax.grad(loss) if accumulate == 1 else gradient)
     return (
-        best_ms(lambda: jax.block_until_ready(forward(variables, x)), seconds),
-        best_ms(lambda: jax.block_until_ready(backward(params, x)), seconds),
+        best(lambda: jax.block_until_ready(forward(variables, x))),
+        best(lambda: jax.block_until_ready(backward(params, x))),
     )
 
 
-def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> tuple[float, float]:
-    """The same with PyTorch on two threads; batch norm uses its running statistics too."""
+def measure_torch(config: NetworkConfig, frames: np.ndarray, best: Best) -> tuple[float, float]:
+    """The same with PyTorch on as many cores; batch norm uses its running statistics too."""
     import torch
 
     from benchmarks.torch_network import TorchActorCritic
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = TorchActorCritic(config, OUTPUTS, frames.shape[1:]).eval()
     x = torch.from_numpy(frames)
 
@@ -101,25 +110,25 @@ def measure_torch(config: NetworkConfig, frames: np.ndarray, seconds: float) -> 
         logits, value = network(x)
         (logits.square().sum() + value.square().sum()).backward()
 
-    return best_ms(forward, seconds), best_ms(backward, seconds)
+    return best(forward), best(backward)
 
 
-def compare_on_cpu(size: str, batch: int, seconds: float) -> list[Row]:
+def compare_on_cpu(size: str, norm: Norm | None, batch: int, best: Best) -> list[Row]:
     """Ours, accumulated, PyTorch and XLA's own 3-D convolution on the same frames."""
     config, observation = SIZES[size]
-    # PyTorch's network has batch norm: the same here.
-    config = dataclasses.replace(config, norm="batch")
+    config = dataclasses.replace(config, norm=norm or config.norm)
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
-    times = {"ours": measure_jax(config, frames, seconds)}
+    times = {"ours": measure_jax(config, frames, best)}
     if batch > PART:
-        times["accumulated"] = measure_jax(config, frames, seconds, batch // PART)
-    times["torch"] = measure_torch(config, frames, seconds)
+        times["accumulated"] = measure_jax(config, frames, best, batch // PART)
+    times["torch"] = measure_torch(config, frames, best)
     with mock.patch.object(network_module, "conv3d", native):
-        times["flax 3-D"] = measure_jax(config, frames, seconds)
+        times["flax 3-D"] = measure_jax(config, frames, best)
     forward, backward = times["torch"]
     return [
         {
             "size": size,
+            "norm": config.norm,
             "batch": batch,
             "network": name,
             "forward_ms": f,
@@ -131,11 +140,11 @@ def compare_on_cpu(size: str, batch: int, seconds: float) -> list[Row]:
     ]
 
 
-def measure_on_accelerator(size: str, batch: int, seconds: float) -> Row:
+def measure_on_accelerator(size: str, batch: int, best: Best) -> Row:
     """Times and arithmetic rate of a preset in its own precision."""
     config, observation = SIZES[size]
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
-    forward, backward = measure_jax(config, frames, seconds)
+    forward, backward = measure_jax(config, frames, best)
     multiply_adds = sum(x.multiply_adds for x in summary.layers(config, OUTPUTS, observation))
     tera = 2 * multiply_adds * batch / 1e9
     return {
@@ -155,17 +164,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = jax.default_backend() == "cpu"
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument(
+        "--norm", choices=NORMS, help="of the CPU's rows; by default the size's own"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "seed"])
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    best = partial(best_ms, seconds=options.seconds, clock=clock)
     rows: list[Row] = []
     for size in sizes:
         for batch in options.batches:
             if on_cpu:
-                rows += compare_on_cpu(size, batch, options.seconds)
+                rows += compare_on_cpu(size, options.norm, batch, best)
             else:
-                rows.append(measure_on_accelerator(size, batch, options.seconds))
+                rows.append(measure_on_accelerator(size, batch, best))
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))

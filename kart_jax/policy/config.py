@@ -1,7 +1,7 @@
 """The size and arithmetic of the network."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from kart_jax.checks import check, check_choice
 
@@ -12,6 +12,7 @@ MIDDLE_PADDING = 0
 
 Shape = tuple[int, int, int]
 """(time, height, width)."""
+Norm = Literal["batch", "group", "none"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class NetworkConfig:
     """Channels of the actor's first convolution."""
     head_channels: int = 1
     """Channels of the last convolution of the actor and of the critic."""
-    norm: Literal["batch", "group", "none"] = "batch"
+    norm: Norm = "batch"
     """Normalisation after each convolution."""
     normalise_frames: bool = False
     """Shift and scale each channel of the frames by its running mean and deviation."""
@@ -49,7 +50,7 @@ class NetworkConfig:
         check(min(self.blocks) >= 0, "blocks", self.blocks, "two counts, each at least 0")
         for name in ("stem_stride", "middle_stride"):
             check(min(getattr(self, name)) >= 1, name, getattr(self, name), "at least 1 each")
-        check_choice("norm", self.norm, ["batch", "group", "none"])
+        check_choice("norm", self.norm, get_args(Norm))
         check_choice("dtype", self.dtype, ["float32", "bfloat16"])
 
 

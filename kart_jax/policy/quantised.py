@@ -6,6 +6,7 @@ without zero points). Norms, biases and the two linear layers stay in their own 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
-from kart_jax.policy.convolution import by_time
+from kart_jax.policy.convolution import by_time, patches
 from kart_jax.policy.network import Conv
 from kart_jax.policy.policy import Policy
 
@@ -115,7 +116,30 @@ def _int8(conv: Conv, x: jax.Array) -> jax.Array:
 def int8_conv2d(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
 ) -> jax.Array:
-    """Convolve int8 `x [B, H, W, I]` with int8 `kernel [3, 3, I, O]` to int32."""
+    """Convolve int8 `x [B, H, W, I]` with int8 `kernel [3, 3, I, O]` to int32.
+
+    On the CPU a matrix product: XLA's convolution of integers is slower there than of floats.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(int8_by_patches, strides=strides, padding=padding),
+        default=partial(int8_convolution, strides=strides, padding=padding),
+    )
+
+
+def int8_by_patches(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> jax.Array:
+    """`int8_conv2d` as a matrix product over 3 x 3 patches."""
+    columns = kernel.reshape(-1, kernel.shape[-1])
+    return jnp.matmul(patches(x, strides, padding), columns, preferred_element_type=jnp.int32)
+
+
+def int8_convolution(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+) -> jax.Array:
+    """`int8_conv2d` as XLA's convolution."""
     return lax.conv_general_dilated(
         x,
         kernel,

@@ -1,14 +1,16 @@
 """The network: its shapes, precision, norms, memory option and other platforms."""
 
 import dataclasses
+import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
-from kart_jax.policy.network import ActorCritic
+from kart_jax.policy.network import ActorCritic, GroupNorm
 
 SMALL = NetworkConfig(channels=8, blocks=(2, 0), actor_channels=4, dtype="float32", remat=False)
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 5, 16, 22, 1), dtype=np.uint8)
@@ -94,6 +96,41 @@ def test_only_training_mode_moves_the_statistics():
 def test_other_norms_have_no_statistics(norm):
     variables = settled(dataclasses.replace(SMALL, norm=norm))[1]
     assert list(variables) == ["params"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(32, "float32"), (12, "float32"), (16, "bfloat16")]
+)
+def test_group_norm_is_flax_group_norm(channels, dtype):
+    """Outputs, gradients and parameters, on values away from zero and on a constant channel."""
+    x = np.random.default_rng(0).normal(1.0, 2.0, (3, 2, 4, 5, channels)).astype(np.float32)
+    x[..., 0] = 3.0
+    x = jnp.asarray(x, dtype)
+    ours = GroupNorm(dtype)
+    theirs = nn.GroupNorm(math.gcd(8, channels), epsilon=1e-5, dtype=dtype)
+    scale, bias = (jax.random.normal(jax.random.key(i), (channels,)) for i in range(2))
+    inner = {"scale": scale, "bias": bias}
+    fresh = ours.init(jax.random.key(0), x)["params"]["norm"]
+    assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, inner)
+
+    def both(norm, params):
+        def loss(params, x):
+            y = norm.apply({"params": params}, x)
+            assert y.dtype == dtype
+            return jnp.sum(jnp.cos(jnp.arange(y.size)).reshape(y.shape) * y), y
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
+
+    (gradients, x_gradient), y = both(ours, {"norm": inner})
+    (expected, x_expected), y_expected = both(theirs, inner)
+    loose = 2e-2 if dtype == "bfloat16" else 1e-4
+    for a, b in zip(
+        (y, x_gradient, *jax.tree.leaves(gradients)),
+        (y_expected, x_expected, *jax.tree.leaves(expected)),
+        strict=True,
+    ):
+        a, b = jnp.float32(a), jnp.float32(b)
+        np.testing.assert_allclose(a, b, rtol=loose, atol=loose * float(jnp.abs(b).max()))
 
 
 def test_batch_statistics_are_shared_over_devices():
