@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import select
 import shutil
 import signal
 import sys
@@ -38,19 +39,27 @@ def command(main: Main) -> Main:
                 return main(arguments)
             finally:
                 sys.stdout.flush()  # here, where a closed pipe is caught
-        except BrokenPipeError:
-            # Python flushes once more when it leaves.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return CLOSED_PIPE
         except KeyboardInterrupt:
             return INTERRUPTED
         except (ValueError, RuntimeError, OSError) as error:
+            if isinstance(error, BrokenPipeError) and _reader_left():
+                # Python flushes once more when it leaves.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return CLOSED_PIPE
             if os.environ.get("KART_JAX_TRACEBACK"):
                 raise
             print(f"error: {error}", file=sys.stderr)
             return 1
 
     return run
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads what this process prints any more: other pipes can break, too."""
+    outputs = select.poll()
+    for descriptor in (1, 2):
+        outputs.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in outputs.poll(0))
 
 
 def interpreter() -> str:

@@ -19,7 +19,9 @@ def fail(error: BaseException) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), RuntimeError("no"), FileNotFoundError("no")], ids=repr
+    "error",
+    [ValueError("no"), RuntimeError("no"), FileNotFoundError("no"), BrokenPipeError("no")],
+    ids=repr,
 )
 def test_what_a_user_can_cause_is_one_line(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -65,7 +65,8 @@ class WorkerProcess:
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # the terminal's Ctrl-C is not for workers
             )
-        send_object(self._link, (make, race, layout, index is None), (memory,))
+        with contextlib.suppress(ConnectionError):  # it died: told when its answer is read
+            send_object(self._link, (make, race, layout, index is None), (memory,))
 
     @property
     def pid(self) -> int:
@@ -81,14 +82,14 @@ class WorkerProcess:
         """Have it step with the actions in memory."""
         self._command = "step"
         self._since = time.monotonic()
-        with contextlib.suppress(OSError):  # it died: told when its answer is read
+        with contextlib.suppress(OSError):  # as above
             self._link.send(STEP)
 
     def call(self, command: str, *arguments: Any) -> None:
         """Have it run a method of `EnvRunner`."""
         self._command = command
         self._since = time.monotonic()
-        with contextlib.suppress(OSError):  # as in `step`
+        with contextlib.suppress(OSError):  # as above
             send_object(self._link, (command, *arguments))
 
     def answer(self, timeout: float) -> Any:

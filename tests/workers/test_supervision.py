@@ -15,9 +15,10 @@ import pytest
 from kart_jax.game import RaceConfig
 from kart_jax.game.fake import FakeKartEnv
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.errors import WorkersLostError
+from kart_jax.workers.errors import WorkerLostError, WorkersLostError
 from kart_jax.workers.pool import derive_seed
-from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.process import WorkerProcess
+from kart_jax.workers.protocol import Layout, StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.workers.faults import make_broken, make_misbehaving
 
@@ -29,6 +30,27 @@ CAUSES = {
     "SIGSTOP": "no answer for",
     "raise": "exit status 1",
 }
+
+
+class StillBorn(subprocess.Popen[bytes]):
+    """A process that has ended before anything is said to it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.wait()
+
+
+def test_a_worker_that_dies_before_it_is_told_anything_is_lost_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", StillBorn)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    layout, memory = Layout(1, (8, 8, 1), (2,), "<i8"), os.memfd_create("test")
+    worker = WorkerProcess(make_broken, RACE, layout, memory, 0)
+    with pytest.raises(WorkerLostError) as loss:
+        worker.answer(10.0)
+    assert "exit status 1" in str(loss.value)
+    os.close(memory)
 
 
 class Mirror:
