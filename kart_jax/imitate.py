@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kart_jax.beginning import policy_spec
 from kart_jax.checks import check
 from kart_jax.cloning import Cloner, Samples
+from kart_jax.commands import command
 from kart_jax.config import TrainConfig, parse
 from kart_jax.demonstrations import Demonstration, Demonstrator, GuidedEnv
 from kart_jax.game import make_env
@@ -40,20 +41,18 @@ STAGE = 2**40
 """Stands for the policy steps that the seeds of a resumed run follow from."""
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Imitate as the command line, which is that of `train`, says."""
+    config = parse(arguments, "python -m kart_jax.imitate")
+    steps = config.imitation.imitation_steps
+    check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
+    check_installed(config.race)
     try:
-        config = parse(arguments, "python -m kart_jax.imitate")
-        steps = config.imitation.imitation_steps
-        check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
-        check_installed(config.race)
         with open_run(config) as run_dir, StopRequest() as stop:
             imitate(config, policy_spec(config), run_dir, stop)
     except Interrupted:
         return 0
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     print(f"python -m kart_jax.play {run_dir / FOLDER} --episodes 3")
     return 0
 

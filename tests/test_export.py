@@ -108,12 +108,15 @@ def test_policies_in_the_package_are_whole() -> None:
         assert np.isfinite(policy.value(frames))
 
 
-@pytest.mark.parametrize("fault", ["no weights", "no field", "other shapes"])
+@pytest.mark.parametrize("fault", ["no weights", "damaged weights", "no field", "other shapes"])
 def test_a_damaged_export_is_refused(fault: str, tmp_path: Path) -> None:
     folder = write_tiny_policy(tmp_path / "tiny")
     card = json.loads((folder / "policy.json").read_text())
     if fault == "no weights":
         (folder / "weights.npz").unlink()
+    elif fault == "damaged weights":
+        whole = (folder / "weights.npz").read_bytes()
+        (folder / "weights.npz").write_bytes(whole[: len(whole) // 2])
     elif fault == "no field":
         del card["policy"]["actions"]
     else:

@@ -28,6 +28,8 @@ _INTRO_STEPS = 2000
 
 _engine: ModuleType | None = None
 _graphics: tuple[int, int, bool] | None = None
+_process = 0
+"""The process that started the game."""
 _running: "Race | None" = None
 
 
@@ -78,7 +80,7 @@ _ITEMS: dict[str, Literal["box", "nitro", "hazard"]] = {
 
 def _start_engine(width: int, height: int, window: bool) -> ModuleType:
     """Import and initialise the game once; it draws at one size for the life of the process."""
-    global _engine, _graphics
+    global _engine, _graphics, _process
     wanted = (width, height, window)
     if _engine is None:
         os.environ[VARIABLE] = str(patched_data(ensure_data()))
@@ -92,7 +94,7 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
         with _printing_to_stderr():
             pystk2.init(graphics)
-        _engine, _graphics = pystk2, wanted
+        _engine, _graphics, _process = pystk2, wanted, os.getpid()
     elif _graphics != wanted:
         raise RaceInUseError(
             f"this process draws (width, height, window) = {_graphics} and cannot change to "
@@ -127,6 +129,11 @@ class Race:
             GraphicsError: this machine cannot draw.
         """
         global _running
+        if _engine is not None and _process != os.getpid():
+            raise RaceInUseError(
+                "this process was forked from one that had started the game, which would hang: "
+                'start processes by multiprocessing.get_context("spawn")'
+            )
         if _running is not None:
             raise RaceInUseError(
                 "this process has a race already: close it, or start another process"
@@ -282,5 +289,5 @@ class Race:
 @atexit.register
 def _leave() -> None:
     """A race that is still loaded when the interpreter ends crashes the process."""
-    if _running is not None:
+    if _running is not None and _process == os.getpid():
         _running.close()

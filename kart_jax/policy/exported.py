@@ -9,6 +9,7 @@ README.md          how to use them
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def read_policy(folder: Path) -> Policy:
         with np.load(folder / WEIGHTS) as weights:
             variables = unflatten_dict(dict(weights), sep="/")
         shapes = jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, spec.template())
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise ValueError(f"{folder} holds no whole policy: {error}") from error
     if shapes[0] != shapes[1]:
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CARD}")

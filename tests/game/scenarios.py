@@ -1,5 +1,6 @@
 """What the tests on the real game do in processes of their own: plain functions."""
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
 from kart_jax.game.env import KartEnv
+from kart_jax.game.errors import GameError
 from kart_jax.game.race import Race
 
 FORWARD, IDLE = [1, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]
@@ -300,3 +302,24 @@ def guided_lap(config: RaceConfig) -> dict[str, Any]:
         return info
     finally:
         env.close()
+
+
+def start_in_a_fork(config: RaceConfig) -> str:
+    """What a process forked from this one, with the game running, is told when it starts a race."""
+    env = KartEnv(config)
+    env.reset(seed=0)
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    def start() -> None:
+        try:
+            KartEnv(config).reset(seed=0)
+        except GameError as error:
+            answers.put(str(error))
+
+    child = context.Process(target=start)
+    child.start()
+    child.join(60)
+    child.kill()
+    env.close()
+    return answers.get() if not answers.empty() else f"nothing: {child.exitcode}"

@@ -413,3 +413,7 @@ def test_the_guide_gets_round(run: Run, track: str, seconds: float) -> None:
     episode = run(scenarios.guided_lap, config)["episode"]
     assert episode["finished"]
     assert episode["finish_time"] < seconds
+
+
+def test_a_race_in_a_forked_process_is_refused(run_apart: Run) -> None:
+    assert 'get_context("spawn")' in run_apart(scenarios.start_in_a_fork, PATIENT)
