@@ -177,7 +177,8 @@ class ActorCritic(nn.Module):
         `train=True` uses the batch's and updates the running ones (collection `batch_stats`).
         """
         config, dtype, norm = self.config, self.config.dtype, self._norm(train)
-        block = partial(ConvBlock, dtype=dtype, norm=norm)
+        conv_block = nn.remat(ConvBlock) if config.remat else ConvBlock
+        block = partial(conv_block, dtype=dtype, norm=norm)
         blocks = partial(ResBlocks, dtype=dtype, norm=norm, remat=config.remat)
 
         x = (frames.astype(jnp.float32) / 255).astype(dtype)
