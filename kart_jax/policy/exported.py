@@ -113,7 +113,7 @@ def read_policy(folder: Path) -> Policy:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         spec = PolicySpec.from_dict(card["policy"])
-        with np.load(folder / WEIGHTS) as weights:
+        with (folder / WEIGHTS).open("rb") as file, np.load(file) as weights:
             variables = unflatten_dict(dict(weights), sep="/")
         shapes = jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, spec.template())
     except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
