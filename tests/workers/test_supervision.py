@@ -281,7 +281,7 @@ def test_closing_ends_workers_that_hang_and_ignore_sigterm(faults: Path) -> None
 
 TRAINER = """
 import os, signal, sys, time, numpy as np
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background ignores it
 from kart_jax.game import RaceConfig
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
