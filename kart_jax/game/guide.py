@@ -97,8 +97,8 @@ class Guide:
         Args:
             place: where the kart is.
             kart: its state.
-            drifting: drift through turns, for the burst of speed that follows: a twentieth to a
-                seventh faster, and harder to do well.
+            drifting: drift through turns, for the burst of speed that follows: up to an
+                eighth faster, and harder to do well.
         """
         reach = max(LOOK_AHEAD * kart.speed, SHORTEST)
         target, _ = self._line.point((place.along + reach) % self._line.length)
