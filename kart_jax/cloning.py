@@ -22,7 +22,7 @@ ALIKE = 0.25
 NOISE = 0.1
 """Deviation of what is added to continuous actions to learn, for the same reason."""
 MEMORY = 0.998
-"""Share of the averaged weights that a gradient step keeps: they drive far better than the last."""
+"""Share of the averaged weights that a gradient step keeps: an average of the last 500 steps."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 

@@ -1,5 +1,6 @@
 """Frames that are normalised by their running statistics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,23 +9,13 @@ import numpy as np
 import pytest
 
 from kart_jax.config import TrainConfig
-from kart_jax.policy.config import NetworkConfig
-from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.network import ActorCritic
 from kart_jax.policy.policy import Policy, PolicySpec, load_policy
+from tests.tiny import ACTIONS, NETWORK
 
-CONFIG = NetworkConfig(
-    channels=2,
-    blocks=(0, 0),
-    stem_stride=(1, 2, 2),
-    middle_stride=(1, 1, 1),
-    actor_channels=2,
-    norm="none",
-    normalise_frames=True,
-    dtype="float32",
-)
-SPEC = PolicySpec(CONFIG, ActionSpec("multi_discrete", nvec=(2, 3)), (3, 12, 16, 2))
+CONFIG = replace(NETWORK, normalise_frames=True)
+SPEC = PolicySpec(CONFIG, ACTIONS, (3, 12, 16, 2))
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, *SPEC.observation_shape), np.uint8)
 FRAMES[..., 1] //= 8  # a darker channel
 
