@@ -208,7 +208,12 @@ PRESETS: dict[str, TrainConfig] = {
         network=CPU,
         # Chosen by the runs in docs/experiments.md.
         imitation=ImitationConfig(imitation_steps=50_000),
-        ppo=PPOConfig(learning_rate=1e-4, entropy_coefficient=0.001, normalise_rewards=True),
+        ppo=PPOConfig(
+            learning_rate=1e-4,
+            entropy_coefficient=0.001,
+            normalise_rewards=True,
+            accumulate=16,  # parts of 16 samples stay in a core's cache
+        ),
     ),
     "gpu": TrainConfig(
         run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),

@@ -36,6 +36,20 @@ class Place:
     """Heading of the centre line there: radians, 0 = +z, growing towards +x (the right)."""
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Some segments, as finding the closest one to a point needs them."""
+
+    nodes: Indices
+    """Their numbers, [M]."""
+    start: Floats
+    """Metres, [M, 3]."""
+    span: Floats
+    """From start to end, metres, [M, 3]."""
+    span_by_squared: Floats
+    """Divided by the square of their length, [M, 3]: its product with an offset is a part."""
+
+
 class CentreLine:
     """The graph of centre line segments of one track, as driven (forwards or in reverse)."""
 
@@ -70,19 +84,19 @@ class CentreLine:
         for node, following in enumerate(successors):
             for other in following:
                 self._before[other].append(node)
-        self._all = np.arange(len(ends))
-        self._near: dict[int, Indices] = {}
+        self._all = self._stretch(np.arange(len(ends)))
+        self._near: dict[int, Stretch] = {}
 
     def locate(self, point: npt.ArrayLike, near: int | None = None) -> Place:
         """The place of a point [3]: on the closest segment, of all or of those near a node."""
-        candidates = self._all if near is None else self._neighbours(near)
-        offset = np.asarray(point, np.float64) - self.start[candidates]
-        span = self.span[candidates]
-        part = ((offset * span).sum(1) / self._squared[candidates]).clip(0.0, 1.0)
-        gap = offset - part[:, None] * span
-        squared = (gap**2).sum(1)
+        stretch = self._all if near is None else self._neighbours(near)
+        offset = np.asarray(point, np.float64) - stretch.start
+        part = np.einsum("ij,ij->i", offset, stretch.span_by_squared)
+        part = np.minimum(np.maximum(part, 0.0), 1.0)
+        gap = offset - part[:, None] * stretch.span
+        squared = np.einsum("ij,ij->i", gap, gap)
         best = int(squared.argmin())
-        node = int(candidates[best])
+        node = int(stretch.nodes[best])
         heading = float(self._heading[node])
         return Place(
             node=node,
@@ -122,7 +136,11 @@ class CentreLine:
         """The road's heading at every metre of the lap."""
         return np.array([self.point(float(metre))[1] for metre in range(int(self.length) + 1)])
 
-    def _neighbours(self, node: int) -> Indices:
+    def _stretch(self, nodes: Indices) -> Stretch:
+        span = self.span[nodes]
+        return Stretch(nodes, self.start[nodes], span, span / self._squared[nodes, None])
+
+    def _neighbours(self, node: int) -> Stretch:
         """Segments within `REACH` metres of road of a segment, over forks too."""
         if node not in self._near:
             shortest = {node: 0.0}
@@ -134,7 +152,7 @@ class CentreLine:
                     if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
                         shortest[other] = metres
                         frontier.append(other)
-            self._near[node] = np.array(sorted(shortest))
+            self._near[node] = self._stretch(np.array(sorted(shortest)))
         return self._near[node]
 
 

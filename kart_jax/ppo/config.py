@@ -22,7 +22,8 @@ class PPOConfig:
     """`sample`: each environment's steps are shuffled by themselves; `step`: whole time
     steps, all environments together, are."""
     accumulate: int = 1
-    """Parts that a minibatch is split in to save memory; the gradient is the same."""
+    """Parts that a minibatch is split in to save memory, or to stay in a processor's caches; the
+    gradient is the same."""
     discount: float = 0.99
     """Discount (gamma) of one step."""
     gae_lambda: float = 0.95
