@@ -5,6 +5,10 @@
 Each part compares, in turns within one run, so that a machine that slows down slows
 all alike: the bare game, `KartVectorEnv`, Gymnasium's `AsyncVectorEnv` with shared
 memory and Stable-Baselines3's `SubprocVecEnv` (needs the extra `peers`).
+
+Two more systems tell where time is lost. `bare in step` is the bare game where all processes wait
+for the slowest after each step, as in every vector environment. `kart_jax in groups` is
+`KartVectorEnv` as the trainer uses it: a group of workers goes on without waiting for the others.
 """
 
 import argparse
@@ -39,14 +43,29 @@ def step_each(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> None:
         step(action)
 
 
+def step_in_groups(envs: KartVectorEnv, actions: np.ndarray) -> None:
+    """Each group is sent off again as soon as it has answered."""
+    for t, action in enumerate([*actions, None]):
+        for group, members in enumerate(envs.groups):
+            if t > 0:
+                envs.receive(group)
+            if action is not None:
+                envs.send(group, action[members.start : members.stop])
+
+
+def make_ours(race: RaceConfig, count: int, groups: int, stack: ExitStack) -> KartVectorEnv:
+    """Ours, with workers in so many groups."""
+    envs = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=groups), seed=0)
+    stack.callback(envs.close)
+    return envs
+
+
 def make_systems(race: RaceConfig, count: int, start: str, stack: ExitStack) -> dict[str, Any]:
     """The vector environments to compare, with `reset` and `step`."""
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     make = partial(make_env, race)
-    ours = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=1), seed=0)
-    systems: dict[str, Any] = {"kart_jax": ours}
-    stack.callback(ours.close)
+    systems: dict[str, Any] = {"kart_jax": make_ours(race, count, 1, stack)}
     systems["async"] = AsyncVectorEnv(
         [make] * count, context=start, autoreset_mode=AutoresetMode.SAME_STEP
     )
@@ -54,6 +73,18 @@ def make_systems(race: RaceConfig, count: int, start: str, stack: ExitStack) -> 
     systems["sb3"] = SubprocVecEnv([make] * count, start_method=start)
     stack.callback(systems["sb3"].close)
     return systems
+
+
+def make_bare(race: RaceConfig, count: int, stack: ExitStack) -> dict[str, Runner]:
+    """The bare game: each process by itself, and all in step."""
+    game = BareGame(race, count)
+    stack.callback(game.close)
+    if count == 1:
+        return {"bare": game.step}
+    slowed = BareGame(race, count)
+    stack.callback(slowed.close)
+    in_step = partial(step_each, lambda action: slowed.step(action[None]))
+    return {"bare": game.step, "bare in step": in_step}
 
 
 def timed(call: Callable[[], Any]) -> float:
@@ -68,35 +99,42 @@ def compare_game(race: RaceConfig, counts: list[int], steps: int, rounds: int) -
     rows = []
     for count in counts:
         with ExitStack() as stack:
-            bare = BareGame(race, count)
-            stack.callback(bare.close)
             systems = make_systems(race, count, "spawn", stack)
+            for system in systems.values():
+                system.reset()
             resets = {name: timed(system.reset) for name, system in systems.items()}
-            resets = {name: timed(system.reset) for name, system in systems.items()}
-            runners: dict[str, Runner] = {"bare": bare.step} | {
+            runners = make_bare(race, count, stack) | {
                 name: partial(step_each, system.step) for name, system in systems.items()
             }
+            if count > 1:
+                grouped = make_ours(race, count, 2, stack)
+                grouped.start()
+                runners["kart_jax in groups"] = partial(step_in_groups, grouped)
             rates: dict[str, list[float]] = {name: [] for name in runners}
             rng = np.random.default_rng(0)
-            for _ in range(rounds):
+            for round_ in range(1 + rounds):
                 steer = np.repeat(rng.integers(3, size=(steps, 1)), count, axis=1)
                 actions = np.stack([np.ones_like(steer), steer], axis=-1)
                 for name, run in runners.items():
-                    rates[name].append(steps * count / timed(partial(run, actions)))
-        middle = {name: statistics.median(rate) for name, rate in rates.items()}
-        rows.append(
-            {"workers": count}
-            | {f"{name} steps/s": rate for name, rate in middle.items()}
-            | {
-                f"kart_jax / {name}": statistics.median(
-                    ours / other for ours, other in zip(rates["kart_jax"], rate, strict=True)
-                )
-                for name, rate in rates.items()
-                if name != "kart_jax"
+                    rate = steps * count / timed(partial(run, actions))
+                    if round_ > 0:  # the first warms up
+                        rates[name].append(rate)
+        rows += [
+            {
+                "workers": count,
+                "system": name,
+                "steps/s": statistics.median(rate),
+                "of bare": _median_ratio(rate, rates["bare"]),
+                "kart_jax to it": _median_ratio(rates["kart_jax"], rate),
+                "reset ms": 1e3 * resets[name] if name in resets else None,
             }
-            | {f"{name} reset s": seconds for name, seconds in resets.items()}
-        )
+            for name, rate in rates.items()
+        ]
     return rows
+
+
+def _median_ratio(above: list[float], below: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def compare_buffering(count: int, steps: int, rounds: int) -> list[Any]:
@@ -105,8 +143,7 @@ def compare_buffering(count: int, steps: int, rounds: int) -> list[Any]:
     with ExitStack() as stack:
         envs = {}
         for groups in (1, 2):
-            envs[groups] = KartVectorEnv(SMALL, WorkerConfig(num_envs=count, groups=groups), 0)
-            stack.callback(envs[groups].close)
+            envs[groups] = make_ours(SMALL, count, groups, stack)
             envs[groups].start()
         actions = np.ones((count, 2), int)
         pause = timed(lambda: [iterate(envs[1], actions, 0.0) for _ in range(steps)]) / steps

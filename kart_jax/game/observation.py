@@ -79,7 +79,9 @@ class FrameStack:
         self.frames.append(frame)
 
     def observe(self) -> Frame:
-        """The stack as a new array."""
+        """The stack as a new array; one of a single frame shares its memory."""
+        if len(self.frames) == 1 and self._layout == "thwc":
+            return self.frames[0][None]
         if self._layout == "thw":
             return np.stack([frame[..., 0] for frame in self.frames])
         if self._layout == "hwc":

@@ -1,5 +1,7 @@
 """Stacks of the newest frames, put together where frames arrive one at a time."""
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ class FrameStack:
         """Hold `stack` frames of `frame_shape` (H, W, C) for each environment."""
         self._depth = stack
         self._frames = np.zeros((num_envs, (1 + ROOM) * stack, *frame_shape), np.uint8)
+        self._before = self._frames
         self._end = stack - 1
 
     def push(self, frames: NDArray[np.uint8], first: NDArray[np.bool_]) -> None:
@@ -30,6 +33,12 @@ class FrameStack:
         stacks.flags.writeable = False
         return stacks
 
+    def newest(self) -> NDArray[np.uint8]:
+        """The last frames `[N, H, W, C]`: read-only, and never overwritten."""
+        frames = self._newest(1)[:, 0]
+        frames.flags.writeable = False
+        return frames
+
     def stack_ending_with(self, frame: NDArray[np.uint8], env: int) -> NDArray[np.uint8]:
         """New array `[T, H, W, C]` of environment `env`, were `frame` pushed next."""
         return np.concatenate([self._newest(self._depth - 1)[env], frame[None]])
@@ -38,8 +47,14 @@ class FrameStack:
         return self._frames[:, self._end - count : self._end]
 
     def _move(self) -> None:
-        """Go on in new memory: stacks that were given out stay as they are."""
+        """Go on in other memory: stacks that were given out stay as they are."""
         kept = self._newest(self._depth - 1)
-        self._frames = np.empty_like(self._frames)
+        self._before, self._frames = self._frames, self._unseen_memory()
         self._end = kept.shape[1]
         self._frames[:, : self._end] = kept
+
+    def _unseen_memory(self) -> NDArray[np.uint8]:
+        """That of before if nobody holds a view of it any more, which would hold a reference."""
+        if self._before is not self._frames and sys.getrefcount(self._before) == 2:
+            return self._before  # the kernel is slow to hand out new memory
+        return np.empty_like(self._frames)

@@ -106,7 +106,9 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self._check_idle()
         infos = self._pool.reset(self._seed, options)
         self._seed = None
-        self._last_frames = [self._frames(group) for group in range(len(self.groups))]
+        self._last_frames = [
+            _frozen(self._frames(group).copy()) for group in range(len(self.groups))
+        ]
         size = len(self.groups[0])
         no, zeros = np.zeros(size, bool), np.zeros(size, np.float32)
         return [
@@ -151,14 +153,9 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             ClosedEnvironmentError, NoAsyncCallError: out of order.
             WorkersLostError: one environment has lost too many workers in a row.
         """
-        self._check_open()
-        if group not in self._waiting:
-            raise NoAsyncCallError(f"nothing was sent to group {group}", "step")
-        self._waiting.remove(group)
-        answers = self._pool.receive(self.groups[group])
-        batch = self._batch(group, answers)
-        self._last_frames[group] = batch.frames
-        return batch
+        batch = self._receive(group)
+        self._last_frames[group] = _frozen(batch.frames.copy())
+        return replace(batch, frames=self._last_frames[group])
 
     def get_states(self) -> list[Any]:
         """State of each environment; None where it cannot be saved (the real game)."""
@@ -205,7 +202,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
         for group, members in enumerate(self.groups):
             self.send(group, actions[members.start : members.stop])
-        batches = [self.receive(group) for group in range(len(self.groups))]
+        batches = [self._receive(group) for group in range(len(self.groups))]
         infos: dict[str, Any] = {}
         for members, batch in zip(self.groups, batches, strict=True):
             for place, info in batch.reset_infos.items():
@@ -216,6 +213,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
                 }
                 infos = self._add_info(self._add_info(infos, final, env), info, env)
         self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
+        newest = self._stack.newest()
+        self._last_frames = [newest[members.start : members.stop] for members in self.groups]
         return (
             self._stack.stacks(),
             _joined(batches, "rewards"),
@@ -238,12 +237,18 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
 
     def _frames(self, group: int) -> NDArray[np.uint8]:
         members = self.groups[group]
-        frames = self._pool.slots.frames[members.start : members.stop].copy()
-        frames.flags.writeable = False  # whoever keeps a view of it may rely on it
-        return frames
+        return self._pool.slots.frames[members.start : members.stop]
+
+    def _receive(self, group: int) -> StepBatch:
+        """As `receive`, but the next step overwrites `frames`."""
+        self._check_open()
+        if group not in self._waiting:
+            raise NoAsyncCallError(f"nothing was sent to group {group}", "step")
+        self._waiting.remove(group)
+        return self._batch(group, self._pool.receive(self.groups[group]))
 
     def _batch(self, group: int, answers: list[Answer]) -> StepBatch:
-        """Copy the group's rows out of the slots, and sort the answers into them."""
+        """Copy the group's rows, but for the frames, and sort the answers into them."""
         rows = slice(self.groups[group].start, self.groups[group].stop)
         slots = self._pool.slots
         batch = StepBatch(
@@ -275,6 +280,12 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self._check_open()
         if self._waiting:
             raise AlreadyPendingCallError("receive what was sent first", "step")
+
+
+def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Whoever keeps a view of it may rely on it."""
+    array.flags.writeable = False
+    return array
 
 
 def _joined(batches: list[StepBatch], name: str) -> NDArray[Any]:

@@ -49,3 +49,25 @@ def test_a_stack_of_one_is_the_newest_frame() -> None:
     stack.push(frames(2), np.zeros(1, bool))
     assert stack.stacks().ravel().tolist() == [2]
     assert stack.stack_ending_with(frames(3)[0], 0).ravel().tolist() == [3]
+
+
+def test_memory_that_nobody_looks_at_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def take(like: np.ndarray) -> np.ndarray:
+        taken.append(like.shape)
+        return np.empty(like.shape, like.dtype)
+
+    monkeypatch.setattr(np, "empty_like", take)
+    stack = FrameStack(1, 2, (1, 1, 1))
+    no = np.zeros(1, bool)
+    for number in range(100):
+        stack.push(frames(number), no)
+        seen = stack.stacks()
+    assert len(taken) == 1  # two memories take turns
+    held = []
+    for number in range(100):
+        stack.push(frames(number), no)
+        held.append(stack.stacks())
+    assert len(taken) > 10
+    assert seen[0, :, 0, 0, 0].tolist() == [98, 99]
