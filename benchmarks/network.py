@@ -13,22 +13,20 @@ arithmetic rate.
 
 import argparse
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import report
 from kart_jax import summary
+from kart_jax.parallel import prepare_jax
 from kart_jax.policy import network as network_module
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
@@ -161,6 +159,7 @@ def measure_on_accelerator(size: str, batch: int, best: Best) -> Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
+    prepare_jax()
     on_cpu = jax.default_backend() == "cpu"
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
@@ -169,7 +168,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "seed"])
     clock = time.process_time if options.cpu_time else time.perf_counter
@@ -181,13 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows += compare_on_cpu(size, options.norm, batch, best)
             else:
                 rows.append(measure_on_accelerator(size, batch, best))
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()))
-    Console(width=110).print(table)
-    if options.json:
-        device = jax.devices()[0].device_kind
-        options.json.write_text(json.dumps({"device": device, "rows": rows}, indent=2) + "\n")
+    clocked = "of this process" if options.cpu_time else "by the clock"
+    threads = len(os.sched_getaffinity(0))
+    report("network", rows, [f"on {jax.devices()[0].device_kind}, {threads} threads, {clocked}"])
 
 
 if __name__ == "__main__":

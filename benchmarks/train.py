@@ -2,8 +2,9 @@
 
     python -m benchmarks.train speed devices [--seconds 60] [--rounds 3] [OPTION OF kart_jax.train]
 
-`speed` compares, in turns, the bare game, `kart_jax.train` and Stable-Baselines3's PPO (extra
-`peers`) on as many races, with the same network and options; the first update is left out.
+`speed` compares, in turns, the bare game, `kart_jax.train` without and with `--overlap`, and
+Stable-Baselines3's PPO (extra `peers`) on as many races, with the same network and options; the
+first update is left out.
 `devices` is a check of overhead: the same update of the fake game split over virtual devices,
 which share the processor's cores, so that no time can be gained.
 """
@@ -12,7 +13,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,16 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
     sb3_ppo = load_peer()
     minutes = seconds / 60
     ours = [*arguments, *PPO_ALONE, "--minutes", str(minutes)]
-    times: dict[str, list[dict[str, float]]] = {"game alone": [], "kart_jax": [], "sb3": []}
+    systems: dict[str, Callable[[], dict[str, float]]] = {
+        "game alone": lambda: run_bare(config, seconds),
+        "kart_jax": lambda: step_times(train_ours(ours)),
+        "kart_jax --overlap": lambda: step_times(train_ours([*ours, "--overlap"])),
+        "sb3": lambda: step_times(sb3_ppo.train(config, minutes)),
+    }
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     for _ in range(rounds):
-        times["game alone"].append(run_bare(config, seconds))
-        times["kart_jax"].append(step_times(train_ours(ours)))
-        times["sb3"].append(step_times(sb3_ppo.train(config, minutes)))
+        for name, measure in systems.items():
+            times[name].append(measure())
     totals = {name: [t["total"] for t in runs] for name, runs in times.items()}
     rows = [
         {
@@ -93,7 +99,8 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
         "parameters: {}, sb3 {}".format(*_parameters(config)),
     ]
     report("train", rows, notes)
-    parts = [row for name in ("kart_jax", "sb3") for row in _parts(name, times[name])]
+    trained = list(systems)[1:]
+    parts = [row for name in trained for row in _parts(name, times[name])]
     report("train-parts", parts, ["medians, milliseconds of wall-clock time a policy step"])
 
 

@@ -25,6 +25,7 @@ from kart_jax.config import TrainConfig, parse
 from kart_jax.demonstrations import Demonstration, Demonstrator, GuidedEnv
 from kart_jax.game import make_env
 from kart_jax.game.catalogue import check_installed
+from kart_jax.parallel import prepare_jax
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import open_run
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     steps = config.imitation.imitation_steps
     check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
     check_installed(config.race)
+    prepare_jax()
     try:
         with open_run(config) as run_dir, StopRequest() as stop:
             imitate(config, policy_spec(config), run_dir, stop)

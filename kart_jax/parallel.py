@@ -6,10 +6,12 @@ device d has the d-th part of each group of workers. Where a run has several pro
 each of them holds the arrays of its own devices, and sees no others.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jaxlib
 import numpy as np
 import platformdirs
 from jax.experimental import multihost_utils
@@ -21,12 +23,22 @@ AXIS = "devices"
 """The axis to average over inside mapped functions."""
 
 
-def enable_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that a second start is quick.
+YNN_ON_ONE_CORE = ("0.10.2",)
+"""Versions of jaxlib whose YNN convolutions use one core; Eigen's use all. Listed one by one,
+because XLA ends the process over a flag that it does not know."""
+YNN_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 
-    JAX's own variables still decide: `JAX_COMPILATION_CACHE_DIR` moves it and
-    `JAX_ENABLE_COMPILATION_CACHE=false` turns it off.
+
+def prepare_jax() -> None:
+    """Settle, before the first use of a device, how programs are compiled and where they are kept.
+
+    They are kept in the user's cache folder, so that a second start is quick. JAX's own variables
+    still decide: `JAX_COMPILATION_CACHE_DIR` moves it, `JAX_ENABLE_COMPILATION_CACHE=false` turns
+    it off, and what `XLA_FLAGS` holds already is not changed.
     """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jaxlib.__version__ in YNN_ON_ONE_CORE and YNN_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {YNN_FLAG}=dot,reduce".strip()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = platformdirs.user_cache_path("kart_jax") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

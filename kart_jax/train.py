@@ -25,13 +25,13 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     from kart_jax.beginning import find_source
     from kart_jax.cluster import Cluster, join, leave
     from kart_jax.game.catalogue import check_installed
-    from kart_jax.parallel import Devices, enable_compilation_cache
+    from kart_jax.parallel import Devices, prepare_jax
     from kart_jax.run_folder import check_run, open_run
     from kart_jax.trainer import Trainer
 
+    prepare_jax()
     if cluster is not None and cluster.distributed:
         join(cluster)
-    enable_compilation_cache()
     devices = Devices()
     processes = Cluster(devices)
     processes.check_same(config)

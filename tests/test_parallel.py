@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jaxlib
 import numpy as np
 import pytest
 
 from kart_jax.config import TrainConfig
 from kart_jax.game.config import RaceConfig
-from kart_jax.parallel import Devices, enable_compilation_cache
+from kart_jax.parallel import YNN_ON_ONE_CORE, Devices, prepare_jax
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.workers.config import WorkerConfig
 
@@ -61,17 +62,40 @@ def test_nothing_is_compiled_after_the_first_update(learnt, devices):
     assert set(later) == {first}
 
 
-def test_compiled_programs_are_kept_unless_jax_was_told_where():
+def test_compiled_programs_are_kept_unless_jax_was_told_where(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # and is given back as it was
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: jax.config.values[name] for name in names}
     try:
         for told, kept in ((None, "kart_jax/xla"), ("/tmp/elsewhere", "/tmp/elsewhere")):
             jax.config.update(names[0], told)
-            enable_compilation_cache()
+            prepare_jax()
             assert jax.config.values[names[0]].endswith(kept)
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+CONVOLVE = """
+import jax, jax.numpy as jnp
+from kart_jax.parallel import prepare_jax
+prepare_jax()
+convolve = lambda x, k: jax.lax.conv_general_dilated(
+    x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+)
+arrays = jnp.ones((8, 24, 32, 96)), jnp.ones((3, 3, 96, 32))
+print("ynn" in jax.jit(convolve).lower(*arrays).compile().as_text())
+"""
+
+
+@pytest.mark.parametrize("flags", ["", "--xla_cpu_experimental_ynn_fusion_type=-dot"])
+def test_convolutions_use_all_cores_unless_xla_flags_say_otherwise(flags):
+    if jaxlib.__version__ not in YNN_ON_ONE_CORE:
+        pytest.skip("measured for other versions of jaxlib")
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", CONVOLVE]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(bool(flags))
 
 
 @pytest.fixture
