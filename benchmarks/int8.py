@@ -25,9 +25,10 @@ from benchmarks.report import report
 from kart_jax import load_policy
 from kart_jax.driving import drive
 from kart_jax.game import RaceConfig, make_env
+from kart_jax.parallel import prepare_jax
 from kart_jax.policy import quantised
 from kart_jax.policy.policy import Policy
-from kart_jax.policy.quantised import int8_convolution, quantise
+from kart_jax.policy.quantised import int8_by_convolutions, quantise
 
 
 def record(env: gymnasium.Env[Any, Any], policy: Policy, stacks: int, seed: int) -> np.ndarray:
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     options = parser.parse_args(arguments)
+    prepare_jax()
 
     policy = load_policy(options.policy)
     env = make_env(RaceConfig(**policy.race))
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = rows_of(policy.spec.network.dtype, policy)
     own_ms = [row["ms"] for row in rows]
     rows += rows_of("int8", quantise(policy, calibration))
-    with mock.patch.object(quantised, "int8_conv2d", int8_convolution):
+    with mock.patch.object(quantised, "int8_conv3d", int8_by_convolutions):
         rows += rows_of("int8, convolution", quantise(policy, calibration))
     for row, ms in zip(rows, own_ms * 3, strict=True):
         row["ms_to_own"] = row["ms"] / ms

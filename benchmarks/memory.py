@@ -1,6 +1,6 @@
 """How much memory does training the seed preset take? Nothing is run, only compiled.
 
-    python -m benchmarks.memory [--batches 1 2 4] [--accumulate 1] [--platform cpu|gpu|tpu]
+    python -m benchmarks.memory [--batches 1 2 4] [--microbatch 4] [--platform cpu|gpu|tpu]
 
 Compiles PPO's gradient step (gradient, clipping and Adam) at full size and prints the compiler's
 own analysis. A minibatch is one step of as many environments. `arguments` are the parameters,
@@ -37,13 +37,13 @@ def device_for(platform: str, topology: str) -> jax.Device:
     return jax.devices(platform)[0]
 
 
-def compiled_step(batch: int, accumulate: int, device: jax.Device) -> Any:
+def compiled_step(batch: int, microbatch: int | None, device: jax.Device) -> Any:
     """The gradient step of the seed preset on a minibatch of `batch` observations."""
     config = PRESETS["seed"]
     spec = policy_spec(config)
     agent = Agent(spec.module(), spec.actions, spec.observation_shape)
     length = config.ppo.rollout_length
-    ppo = PPO(agent, replace(config.ppo, minibatches=length, accumulate=accumulate))
+    ppo = PPO(agent, replace(config.ppo, minibatches=length, microbatch=microbatch))
 
     def arguments() -> tuple[Any, ...]:
         example = jnp.zeros((1, *spec.observation_shape), jnp.uint8)
@@ -64,20 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Compile, print and write the analysis."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4])
-    parser.add_argument("--accumulate", type=int, default=1, help="parts of each minibatch")
+    parser.add_argument("--microbatch", type=int, help="observations at once; default: all")
     parser.add_argument("--platform", choices=["cpu", "gpu", "tpu"], default=jax.default_backend())
     parser.add_argument("--topology", default="v5p:2x2x1", help="of the TPU to compile for")
     options = parser.parse_args(arguments)
     device = device_for(options.platform, options.topology)
     rows: list[dict[str, Any]] = []
     for batch in options.batches:
-        sizes = compiled_step(batch, options.accumulate, device).memory_analysis()
+        sizes = compiled_step(batch, options.microbatch, device).memory_analysis()
         held = sizes.argument_size_in_bytes
         new = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
         temporary = sizes.temp_size_in_bytes
         row = {
             "minibatch": batch,
-            "parts": options.accumulate,
+            "at once": options.microbatch or batch,
             "arguments_gb": held / GIGA,
             "temporary_gb": temporary / GIGA,
             "total_gb": (held + new + temporary) / GIGA,

@@ -3,8 +3,8 @@
     python -m benchmarks.network [--sizes cpu middle] [--batches 1 8 64] [--norm batch]
 
 Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
-Everything is measured in turns in one process; ratios count, not the times. `accumulated` is our
-backward pass in parts of 8 observations, as `--accumulate` does it in training. PyTorch gets as
+Everything is measured in turns in one process; ratios count, not the times. `in parts` is our
+backward pass of 8 observations at once, as `--microbatch 8` does it in training. PyTorch gets as
 many threads as there are cores, which `taskset` limits for both. On a busy machine, where threads
 wait for each other, `taskset -c 0` with `--cpu-time` compares what each side itself computes.
 On a GPU (without PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their
@@ -62,7 +62,7 @@ def best_ms(
 
 
 def measure_jax(
-    config: NetworkConfig, frames: np.ndarray, best: Best, accumulate: int = 1
+    config: NetworkConfig, frames: np.ndarray, best: Best, parts: int = 1
 ) -> tuple[float, float]:
     """Forward, and forward with backward, of one batch of uint8 frames `[B, T, H, W, C]`."""
     network = ActorCritic(config, OUTPUTS)
@@ -76,13 +76,13 @@ def measure_jax(
         return jnp.square(logits).sum() + jnp.square(value).sum()
 
     def gradient(params: Any, x: jax.Array) -> Any:
-        parts = x.reshape(accumulate, -1, *x.shape[1:])
+        split = x.reshape(parts, -1, *x.shape[1:])
         zeros = jax.tree.map(jnp.zeros_like, params)
         add = partial(jax.tree.map, jnp.add)
-        return jax.lax.scan(lambda g, x: (add(g, jax.grad(loss)(params, x)), None), zeros, parts)[0]
+        return jax.lax.scan(lambda g, x: (add(g, jax.grad(loss)(params, x)), None), zeros, split)[0]
 
     forward = jax.jit(network.apply)
-    backward = jax.jit(jax.grad(loss) if accumulate == 1 else gradient)
+    backward = jax.jit(jax.grad(loss) if parts == 1 else gradient)
     return (
         best(lambda: jax.block_until_ready(forward(variables, x))),
         best(lambda: jax.block_until_ready(backward(params, x))),
@@ -112,13 +112,13 @@ def measure_torch(config: NetworkConfig, frames: np.ndarray, best: Best) -> tupl
 
 
 def compare_on_cpu(size: str, norm: Norm | None, batch: int, best: Best) -> list[Row]:
-    """Ours, accumulated, PyTorch and XLA's own 3-D convolution on the same frames."""
+    """Ours, ours in parts, PyTorch and XLA's own 3-D convolution on the same frames."""
     config, observation = SIZES[size]
     config = dataclasses.replace(config, norm=norm or config.norm)
     frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
     times = {"ours": measure_jax(config, frames, best)}
     if batch > PART:
-        times["accumulated"] = measure_jax(config, frames, best, batch // PART)
+        times["in parts"] = measure_jax(config, frames, best, batch // PART)
     times["torch"] = measure_torch(config, frames, best)
     with mock.patch.object(network_module, "conv3d", native):
         times["flax 3-D"] = measure_jax(config, frames, best)

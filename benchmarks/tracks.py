@@ -1,25 +1,28 @@
 """Every race track, in both directions: does it load, how fast is it, how fast is the AI?
 
-    python -m benchmarks.tracks [--tracks mines abyss] [--json tracks.json]
+    python -m benchmarks.tracks [--tracks mines abyss]
     python -m benchmarks.tracks --resets 500
 
-The first prints a table; the second changes the track at each of so many resets in one
-process and prints how its resident memory grew, exit status 1 if by 10% or more.
+The first prints a table, of each track and direction in a process of its own. The second changes
+the track at each of so many resets in one process and prints how its resident memory grew, exit
+status 1 if by 10% or more.
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
+from multiprocessing import get_context
 from typing import Any
 
 import psutil
 
+from benchmarks.report import report
 from kart_jax.game import RaceConfig, catalogue
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
@@ -27,8 +30,6 @@ from kart_jax.game.env import KartEnv
 from kart_jax.game.race import Race
 
 CONFIG = RaceConfig(action_set="drive", stuck_seconds=1e4, wrong_way_seconds=1e4, time_limit=1e4)
-COLUMNS = ("track", "direction", "length_m", "load_s", "restart_s", "steps_s", "frames_s")
-AI_COLUMNS = ("ai_0_s", "ai_2_s", "tracked")
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -80,61 +81,54 @@ def ai_lap(track: str, reverse: bool, difficulty: int) -> tuple[float, bool]:
         race.close()
 
 
-def table(tracks: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each track and direction, printed as it is measured."""
-    rows = []
-    print(_line((*COLUMNS, *AI_COLUMNS)), flush=True)
-    for track in tracks:
-        for reverse in (False, True):
-            row: dict[str, Any] = {
-                "track": track,
-                "direction": "reverse" if reverse else "forward",
-                **speed_of(track, reverse),
-            }
-            row["ai_0_s"], easy = ai_lap(track, reverse, 0)
-            row["ai_2_s"], hard = ai_lap(track, reverse, 2)
-            row["tracked"] = easy and hard
-            print(_line(map(_text, row.values())), flush=True)
-            rows.append(row)
-    return rows
+def measure(track: str, reverse: bool) -> dict[str, Any]:
+    """A row of the table."""
+    row = speed_of(track, reverse)
+    row["ai_0_s"], easy = ai_lap(track, reverse, 0)
+    row["ai_2_s"], hard = ai_lap(track, reverse, 2)
+    return row | {"tracked": easy and hard}
 
 
-def _line(cells: Iterable[str]) -> str:
-    track, *others = cells
-    return " ".join([f"{track:<19}", *(f"{cell:>9}" for cell in others)])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}" if value < 10 else f"{value:.1f}"
-    return str(value)
+def measure_apart(track: str, reverse: bool) -> dict[str, Any]:
+    """As `measure`, in a process of its own: should the game crash, the others are measured."""
+    row: dict[str, Any] = {"track": track, "direction": "reverse" if reverse else "forward"}
+    print(*row.values(), file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return row | pool.submit(measure, track, reverse).result()
+        except BrokenProcessPool:
+            return row | {"tracked": "crashed"}
 
 
 def memory_growth(tracks: Sequence[str], resets: int) -> float:
-    """Growth of this process's resident memory over resets, after every track was met once."""
+    """Growth of this process's resident memory over resets, once all was met in both directions."""
     env = KartEnv(replace(CONFIG, track=tuple(tracks), direction="both"))
     process = psutil.Process()
 
     def reset(number: int) -> int:
-        track = tracks[number % len(tracks)]
-        env.reset(seed=number, options={"track": track, "reverse": number % 2 == 1})
+        turn, place = divmod(number, len(tracks))
+        env.reset(seed=number, options={"track": tracks[place], "reverse": turn % 2 == 1})
         env.step([1, 1])
         return process.memory_info().rss
 
     try:
         first = [reset(number) for number in range(2 * len(tracks))]
         start = max(first[-len(tracks) :])
-        print(f"after {len(first)} resets: {start / 1e6:.0f} MB")
+        rows = [{"resets": len(first), "resident MB": start / 1e6, "growth": 0.0}]
         recent: list[int] = []
         for number in range(len(first), resets):
             recent = [*recent, reset(number)][-len(tracks) :]
-            if number % 50 == 49:
-                print(f"after {number + 1} resets: {recent[-1] / 1e6:.0f} MB", flush=True)
+            if (number + 1) % 50 == 0 or number + 1 == resets:
+                largest = max(recent)
+                growth = largest / start - 1
+                rows.append({"resets": number + 1, "resident MB": largest / 1e6, "growth": growth})
     finally:
         env.close()
-    growth = max(recent) / start - 1
-    print(f"largest of the last {len(recent)} after {resets} resets: {max(recent) / 1e6:.0f} MB")
-    print(f"growth: {growth:.1%}")
+    notes = [
+        f"{len(tracks)} tracks, another one at each reset, in both directions: {' '.join(tracks)}",
+        "the largest of as many resets, against that once all was met in both directions",
+    ]
+    report("tracks-memory", rows, notes)
     return growth
 
 
@@ -147,15 +141,15 @@ def main() -> None:
     )
     parser.add_argument("--tracks", nargs="+", default=list(catalogue.race_tracks()))
     parser.add_argument("--resets", type=int, default=0, help="measure memory instead")
-    parser.add_argument("--json", type=Path, help="where to write the table")
     arguments = parser.parse_args()
     for track in arguments.tracks:
         catalogue.check_track(track, reverse=True)
     if arguments.resets:
+        if arguments.resets <= 2 * len(arguments.tracks):
+            parser.error("--resets must be more than two for each track")
         sys.exit(memory_growth(arguments.tracks, arguments.resets) >= 0.1)
-    rows = table(arguments.tracks)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    rows = [measure_apart(t, reverse) for t in arguments.tracks for reverse in (False, True)]
+    report("tracks", rows, ["ai_0_s, ai_2_s: game seconds of a lap at difficulty 0 and 2"])
 
 
 if __name__ == "__main__":

@@ -131,12 +131,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
         output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
-        check(
-            self.minibatch_samples % self.ppo.accumulate == 0,
-            "accumulate",
-            self.ppo.accumulate,
-            f"a divisor of the minibatch's {self.minibatch_samples} samples",
-        )
         check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
         check(not self.race.state_vector, "state_vector", True, "False to train: pixels alone")
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
@@ -212,7 +206,7 @@ PRESETS: dict[str, TrainConfig] = {
             learning_rate=1e-4,
             entropy_coefficient=0.001,
             normalise_rewards=True,
-            accumulate=16,  # parts of 16 samples stay in a core's cache
+            microbatch=16,  # stays in two cores' caches
         ),
     ),
     "gpu": TrainConfig(

@@ -48,10 +48,8 @@ def export(policy: Path, folder: Path) -> None:
     progress = checkpoints.read_progress(checkpoint)
     spec = PolicySpec.from_dict(progress["policy"])
     variables = checkpoints.read_policy(checkpoint, spec.template())
-    config = progress["config"]
-    config["run"] |= {"run_dir": None, "init_from": None}  # of no use to those who get the folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_policy(folder, spec, variables, config, progress["step"])
+    write_policy(folder, spec, variables, progress["config"], progress["step"])
 
 
 if __name__ == "__main__":

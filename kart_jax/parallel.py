@@ -73,7 +73,7 @@ class Devices:
         return self.local[0].device_kind
 
     def check_divides(self, config: TrainConfig) -> None:
-        """Refuse environments, or minibatches in parts, that cannot be split evenly.
+        """Refuse environments that cannot be split evenly.
 
         Raises:
             ValueError: names the numbers and what to change them to.
@@ -87,12 +87,6 @@ class Devices:
                 f"group{'s' * (groups > 1)} of workers: use a multiple of {parts}, such as "
                 f"--num-envs {fitting}"
                 + (", or --groups 1" if groups > 1 and num_envs % self.count == 0 else "")
-            )
-        samples, accumulate = config.minibatch_samples // self.count, config.ppo.accumulate
-        if samples % accumulate:
-            raise ValueError(
-                f"accumulate = {accumulate} does not divide the {samples} samples of a minibatch "
-                f"on each of {self.count} devices: use a divisor of {samples}"
             )
 
     def map(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:

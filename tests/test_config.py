@@ -49,7 +49,7 @@ def test_a_saved_configuration_is_a_start(tmp_path: Path) -> None:
         ("ppo", "discount", 1.5, "discount = 1.5 .* from 0 to 1"),
         ("run", "total_steps", 0, "total_steps = 0 .* at least 1"),
         ("race", "height", 6, "height"),
-        ("ppo", "accumulate", 3, "accumulate = 3 .* divisor"),
+        ("ppo", "microbatch", 0, "microbatch = 0 .* none or at least 1"),
     ],
 )
 def test_a_wrong_value_is_named(part: str, name: str, value: float, message: str) -> None:

@@ -14,7 +14,6 @@ import pytest
 from kart_jax.config import TrainConfig
 from kart_jax.game.config import RaceConfig
 from kart_jax.parallel import YNN_ON_ONE_CORE, Devices, prepare_jax
-from kart_jax.ppo.config import PPOConfig
 from kart_jax.workers.config import WorkerConfig
 
 ROOT = Path(__file__).parent.parent
@@ -114,13 +113,6 @@ def test_environments_that_cannot_be_split_are_refused_with_the_numbers_to_chang
     for part in ("4 devices x 2 groups", "--num-envs 16", "--groups 1"):
         assert part in str(error.value)
     four_devices.check_divides(replace(config, workers=WorkerConfig(num_envs=16)))
-
-
-def test_parts_of_minibatches_that_cannot_be_split_are_refused(four_devices):
-    ppo = PPOConfig(rollout_length=4, minibatches=4, accumulate=4)
-    config = TrainConfig(ppo=ppo, workers=WorkerConfig(num_envs=8))
-    with pytest.raises(ValueError, match="accumulate = 4 does not divide the 2 samples"):
-        four_devices.check_divides(config)
 
 
 def test_what_was_sharded_does_not_change_with_the_hosts_array():

@@ -310,7 +310,7 @@ class TestRefusals:
         ("values", "named"),
         [
             (("--minibatches", "3"), "minibatches = 3"),
-            (("--accumulate", "3"), "accumulate = 3"),
+            (("--microbatch", "0"), "microbatch = 0"),
             (("--num-envs", "3", "--groups", "2"), "groups = 2"),
             (("--clip-range", "0"), "clip_range = 0.0"),
             (("--learning-rate", "nan"), "learning_rate = nan"),

@@ -63,9 +63,14 @@ conv3d.defvjp(_forward, _backward)
 
 def on_cpu(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
     """What XLA's CPU compiler makes the fastest program of, gradients included."""
-    if strides[1:] == (KERNEL, KERNEL):
+    if meets_tiles(strides):
         return by_tiles(x, kernel, strides, padding)
     return by_time(x, kernel, strides, padding, _cpu_conv2d)
+
+
+def meets_tiles(strides: Shape) -> bool:
+    """Whether `by_tiles` is for these strides."""
+    return strides[1:] == (KERNEL, KERNEL)
 
 
 def native(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
@@ -99,8 +104,14 @@ def by_time(
     return jnp.stack(outputs, axis=1)
 
 
-def by_tiles(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
-    """With strides in space as wide as the kernel, which then meets tiles that do not overlap.
+def by_tiles(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Shape,
+    padding: int,
+    multiply: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
+) -> jax.Array:
+    """For strides in space as wide as the kernel, which then meets tiles that do not overlap.
 
     One matrix product per output frame. Tiles are put together of whole rows: contiguous copies,
     where a transposition would move every value by itself.
@@ -119,7 +130,7 @@ def by_tiles(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> j
     for taps in _taps(frames, strides[0], padding):
         tiles = jnp.concatenate([row for t, _ in taps for row in rows[t]], axis=-1)
         slices = kernel[taps[0][1] : taps[-1][1] + 1].reshape(-1, kernel.shape[-1])
-        outputs.append((tiles.reshape(-1, len(slices)) @ slices).reshape(*size, -1))
+        outputs.append(multiply(tiles.reshape(-1, len(slices)), slices).reshape(*size, -1))
     return jnp.stack(outputs, axis=1)
 
 

@@ -61,6 +61,8 @@ def write_policy(
         config: the configuration that trained it, as plain values, by part.
         step: policy steps of its training.
     """
+    # Paths of the machine that trained it are of no use to those who get the folder.
+    config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
     card = {"step": step, "policy": spec.to_dict(), "config": config}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
     race = config["race"]

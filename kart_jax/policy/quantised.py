@@ -16,7 +16,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
-from kart_jax.policy.convolution import by_time, patches
+from kart_jax.policy.config import Shape
+from kart_jax.policy.convolution import by_tiles, by_time, meets_tiles, patches
 from kart_jax.policy.network import Conv
 from kart_jax.policy.policy import Policy
 
@@ -108,46 +109,56 @@ def _int8(conv: Conv, x: jax.Array) -> jax.Array:
     """What `conv` makes of `x [B, T, H, W, C]`, with an int8 kernel."""
     params, scales = conv.variables["params"], conv.variables["scales"]
     x = _rounded(x.astype(jnp.float32), scales["input"])
-    sums = by_time(x, params["kernel"], conv.strides, conv.padding, int8_conv2d)
+    sums = int8_conv3d(x, params["kernel"], conv.strides, conv.padding)
     y = sums * (scales["input"] * scales["kernel"])
     return (y + params.get("bias", 0.0)).astype(conv.dtype)
 
 
-def int8_conv2d(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
-) -> jax.Array:
-    """Convolve int8 `x [B, H, W, I]` with int8 `kernel [3, 3, I, O]` to int32.
+def int8_conv3d(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
+    """Convolve int8 `x [B, T, H, W, I]` with int8 `kernel [3, 3, 3, I, O]` to int32.
 
-    On the CPU a matrix product: XLA's convolution of integers is slower there than of floats.
+    On the CPU by matrix products: XLA's convolution of integers is slower there than of floats.
     """
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(int8_by_patches, strides=strides, padding=padding),
-        default=partial(int8_convolution, strides=strides, padding=padding),
+        cpu=partial(int8_by_products, strides=strides, padding=padding),
+        default=partial(int8_by_convolutions, strides=strides, padding=padding),
     )
 
 
-def int8_by_patches(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
-) -> jax.Array:
-    """`int8_conv2d` as a matrix product over 3 x 3 patches."""
-    columns = kernel.reshape(-1, kernel.shape[-1])
-    return jnp.matmul(patches(x, strides, padding), columns, preferred_element_type=jnp.int32)
+def int8_by_products(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
+    """`int8_conv3d` as matrix products over tiles, or over 3 x 3 patches."""
+    multiply = partial(jnp.matmul, preferred_element_type=jnp.int32)
+    if meets_tiles(strides):
+        return by_tiles(x, kernel, strides, padding, multiply)
+
+    def convolve(
+        x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+    ) -> jax.Array:
+        return multiply(patches(x, strides, padding), kernel.reshape(-1, kernel.shape[-1]))
+
+    return by_time(x, kernel, strides, padding, convolve)
 
 
-def int8_convolution(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+def int8_by_convolutions(
+    x: jax.Array, kernel: jax.Array, strides: Shape, padding: int
 ) -> jax.Array:
-    """`int8_conv2d` as XLA's convolution."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=jnp.int32,
-    )
+    """`int8_conv3d` as XLA's 2-D convolutions."""
+
+    def convolve(
+        x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int
+    ) -> jax.Array:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            [(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            preferred_element_type=jnp.int32,
+        )
+
+    return by_time(x, kernel, strides, padding, convolve)
 
 
 def _scale(largest: jax.Array) -> jax.Array:

@@ -21,9 +21,9 @@ class PPOConfig:
     minibatch_by: Literal["sample", "step"] = "sample"
     """`sample`: each environment's steps are shuffled by themselves; `step`: whole time
     steps, all environments together, are."""
-    accumulate: int = 1
-    """Parts that a minibatch is split in to save memory, or to stay in a processor's caches; the
-    gradient is the same."""
+    microbatch: int | None = None
+    """Samples at most that a device computes the gradient of at once, which saves memory, or stays
+    in a processor's caches; none: the whole minibatch. The gradient is the same."""
     discount: float = 0.99
     """Discount (gamma) of one step."""
     gae_lambda: float = 0.95
@@ -60,7 +60,7 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that PPO cannot use."""
-        for name in ("rollout_length", "epochs", "minibatches", "accumulate"):
+        for name in ("rollout_length", "epochs", "minibatches"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         check(
             self.rollout_length % self.minibatches == 0,
@@ -73,6 +73,8 @@ class PPOConfig:
             check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         for name in ("learning_rate", "clip_range", "max_grad_norm"):
             check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        size = self.microbatch
+        check(size is None or size >= 1, "microbatch", size, "none or at least 1")
         for name in ("value_clip", "target_kl"):
             value = getattr(self, name)
             check(value is None or value > 0, name, value, "none or more than 0")
@@ -80,6 +82,11 @@ class PPOConfig:
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("learning_rate_schedule", "clip_range_schedule", "entropy_schedule"):
             check_choice(name, getattr(self, name), ["constant", "linear"])
+
+    def parts(self, samples: int) -> int:
+        """Into how many equal parts a device splits its samples of a minibatch."""
+        fewest = -(-samples // (self.microbatch or samples))
+        return next(parts for parts in range(fewest, samples + 1) if samples % parts == 0)
 
     @property
     def gradient_steps(self) -> int:

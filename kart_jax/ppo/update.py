@@ -292,7 +292,7 @@ class PPO:
         envs: jax.Array,
         advantages: jax.Array,
     ) -> tuple[Any, Metrics]:
-        """Gradient and metrics of one minibatch of this device, in `accumulate` parts."""
+        """Gradient and metrics of one minibatch of this device, in parts."""
         weights = LossWeights(
             schedules.clip_range,
             schedules.entropy_coefficient,
@@ -319,7 +319,7 @@ class PPO:
 
         gradient = jax.grad(loss, has_aux=True)
         samples = (times, envs, advantages)
-        parts = self.config.accumulate
+        parts = self.config.parts(len(times))
         if parts == 1:
             return gradient(state.params, samples)
         split = jax.tree.map(lambda x: x.reshape(parts, -1), samples)

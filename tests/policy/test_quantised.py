@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from kart_jax.policy.config import NetworkConfig
-from kart_jax.policy.convolution import by_time, native
+from kart_jax.policy.convolution import native
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.policy import Policy, PolicySpec
-from kart_jax.policy.quantised import int8_by_patches, int8_conv2d, int8_convolution, quantise
+from kart_jax.policy.quantised import (
+    int8_by_convolutions,
+    int8_by_products,
+    int8_conv3d,
+    quantise,
+)
 
 SHAPE = (5, 16, 22, 1)
 CONFIG = NetworkConfig(
@@ -91,14 +96,14 @@ def test_scales_are_those_of_all_frames(policy):
     np.testing.assert_allclose(scale, frames.max() / 255 / 127, rtol=1e-6)
 
 
-@pytest.mark.parametrize("convolve", [int8_conv2d, int8_by_patches, int8_convolution])
+@pytest.mark.parametrize("convolve", [int8_conv3d, int8_by_products, int8_by_convolutions])
 def test_a_convolution_of_integers_is_exact(convolve):
     """Sums go far past what int8 and int16 hold; padding and strides as in the network."""
     rng = np.random.default_rng(0)
     x = rng.integers(-127, 128, (2, 3, 7, 9, 6)).astype(np.int8)
     kernel = rng.integers(-127, 128, (3, 3, 3, 6, 4)).astype(np.int8)
     for strides, padding in (((1, 1, 1), 1), ((2, 2, 2), 1), ((3, 3, 3), 0)):
-        ours = by_time(jnp.array(x), jnp.array(kernel), strides, padding, convolve)
+        ours = convolve(jnp.array(x), jnp.array(kernel), strides, padding)
         theirs = native(jnp.float32(x), jnp.float32(kernel), strides, padding)
         assert ours.dtype == jnp.int32
         assert np.abs(ours).max() > 2**15

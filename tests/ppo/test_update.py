@@ -13,6 +13,7 @@ import pytest
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
+from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
 from tests.scripted import ACTIONS, Script, collect, create_state, make_ppo, prepare, schedules
 
@@ -147,12 +148,20 @@ def test_an_epoch_uses_every_sample_once_and_each_in_its_own_order(by):
 
 
 def test_a_gradient_in_parts_is_the_same_gradient():
-    whole, parts = make_ppo(minibatches=1), make_ppo(minibatches=1, accumulate=4)
+    whole, parts = make_ppo(minibatches=1), make_ppo(minibatches=1, microbatch=8)
     state, batch = prepare(whole, create_state(whole), SCRIPT)
     ((one, expected),) = gradient_steps(whole, state, batch)
     ((other, metrics),) = gradient_steps(parts, state, batch)
     assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), other.params, one.params)
+
+
+@pytest.mark.parametrize(
+    ("microbatch", "samples", "parts"),
+    [(None, 256, 1), (16, 256, 16), (300, 256, 1), (16, 40, 4), (3, 7, 7), (1, 5, 5)],
+)
+def test_parts_are_equal_and_as_few_as_the_limit_allows(microbatch, samples, parts):
+    assert PPOConfig(microbatch=microbatch).parts(samples) == parts
 
 
 def test_the_target_kl_skips_the_rest_of_an_update():
