@@ -31,6 +31,8 @@ from kart_jax.game.race import Race
 
 CONFIG = RaceConfig(action_set="drive", stuck_seconds=1e4, wrong_way_seconds=1e4, time_limit=1e4)
 
+TRIES = 3
+
 
 def seconds(action: Callable[[], Any]) -> float:
     """How long a call takes."""
@@ -90,14 +92,17 @@ def measure(track: str, reverse: bool) -> dict[str, Any]:
 
 
 def measure_apart(track: str, reverse: bool) -> dict[str, Any]:
-    """As `measure`, in a process of its own: should the game crash, the others are measured."""
+    """As `measure`, in a process of its own, and again where the game crashes, as it may."""
     row: dict[str, Any] = {"track": track, "direction": "reverse" if reverse else "forward"}
     print(*row.values(), file=sys.stderr, flush=True)
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        try:
-            return row | pool.submit(measure, track, reverse).result()
-        except BrokenProcessPool:
-            return row | {"tracked": "crashed"}
+    for crashes in range(TRIES):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            try:
+                measured = pool.submit(measure, track, reverse).result()
+                return row | measured | {"crashes": crashes}
+            except BrokenProcessPool:
+                continue
+    return row | {"crashes": TRIES}
 
 
 def memory_growth(tracks: Sequence[str], resets: int) -> float:

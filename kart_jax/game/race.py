@@ -150,7 +150,7 @@ class Race:
     def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
         """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
 
-        The same arguments give the same race. Karts that the game drives stand still
+        The same arguments give the same start. Karts that the game drives stand still
         after a restart, so with any the race is loaded anew.
 
         Args:
