@@ -3,7 +3,7 @@
     python -m benchmarks.tracks [--tracks mines abyss]
     python -m benchmarks.tracks --resets 500
 
-The first prints a table, of each track and direction in a process of its own. The second changes
+The first prints a table, each track and direction in processes of its own. The second changes
 the track at each of so many resets in one process and prints how its resident memory grew, exit
 status 1 if by 10% or more.
 """
@@ -41,8 +41,9 @@ def seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def speed_of(track: str, reverse: bool, steps: int = 100) -> dict[str, Any]:
+def speed_of(track: str, reverse: bool) -> dict[str, Any]:
     """Loading, restarting, and steps a second without and with a frame each."""
+    steps = 100
     race = Race(CONFIG)
     try:
         load = seconds(lambda: race.begin(track, reverse, 1, 0))
@@ -83,26 +84,26 @@ def ai_lap(track: str, reverse: bool, difficulty: int) -> tuple[float, bool]:
         race.close()
 
 
+def ai_laps(track: str, reverse: bool) -> dict[str, Any]:
+    """Those of two difficulties."""
+    (easy, tracked), (hard, tracked_too) = (ai_lap(track, reverse, d) for d in (0, 2))
+    return {"ai_0_s": easy, "ai_2_s": hard, "tracked": tracked and tracked_too}
+
+
 def measure(track: str, reverse: bool) -> dict[str, Any]:
-    """A row of the table."""
-    row = speed_of(track, reverse)
-    row["ai_0_s"], easy = ai_lap(track, reverse, 0)
-    row["ai_2_s"], hard = ai_lap(track, reverse, 2)
-    return row | {"tracked": easy and hard}
-
-
-def measure_apart(track: str, reverse: bool) -> dict[str, Any]:
-    """As `measure`, in a process of its own, and again where the game crashes, as it may."""
+    """A row of the table; with how often the game crashed, as it may."""
     row: dict[str, Any] = {"track": track, "direction": "reverse" if reverse else "forward"}
     print(*row.values(), file=sys.stderr, flush=True)
-    for crashes in range(TRIES):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            try:
-                measured = pool.submit(measure, track, reverse).result()
-                return row | measured | {"crashes": crashes}
-            except BrokenProcessPool:
-                continue
-    return row | {"crashes": TRIES}
+    crashes = 0
+    for part in (speed_of, ai_laps):
+        for _ in range(TRIES):
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                try:
+                    row |= pool.submit(part, track, reverse).result()
+                    break
+                except BrokenProcessPool:
+                    crashes += 1
+    return row | {"crashes": crashes}
 
 
 def memory_growth(tracks: Sequence[str], resets: int) -> float:
@@ -153,7 +154,7 @@ def main() -> None:
         if arguments.resets <= 2 * len(arguments.tracks):
             parser.error("--resets must be more than two for each track")
         sys.exit(memory_growth(arguments.tracks, arguments.resets) >= 0.1)
-    rows = [measure_apart(t, reverse) for t in arguments.tracks for reverse in (False, True)]
+    rows = [measure(t, reverse) for t in arguments.tracks for reverse in (False, True)]
     report("tracks", rows, ["ai_0_s, ai_2_s: game seconds of a lap at difficulty 0 and 2"])
 
 

@@ -38,7 +38,7 @@ def prepare_jax() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if jaxlib.__version__ in YNN_ON_ONE_CORE and YNN_FLAG not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {YNN_FLAG}=dot,reduce".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {YNN_FLAG}=-individual_convolution".strip()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = platformdirs.user_cache_path("kart_jax") / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

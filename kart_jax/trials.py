@@ -221,16 +221,18 @@ def run_trials(
         WorkersLostError: the game cannot run.
         RuntimeError: a trial's worker was lost each time.
     """
-    left = list(trials)
-    for _ in range(ATTEMPTS):
-        done = set()
-        for number, result in _run_once(race, left, act, workers):
-            done.add(number)
-            yield result
-        left = [trial for number, trial in enumerate(left) if number not in done]
-        if not left:
-            return
-    raise RuntimeError(f"the game ended {ATTEMPTS} times in {left[0]}")
+    for ai in (False, True):  # a process of the game keeps its driver
+        left = [trial for trial in trials if (trial.driver == "ai") == ai]
+        for _ in range(ATTEMPTS):
+            if not left:
+                break
+            done = set()
+            for number, result in _run_once(race, left, act, workers):
+                done.add(number)
+                yield result
+            left = [trial for number, trial in enumerate(left) if number not in done]
+        if left:
+            raise RuntimeError(f"the game ended {ATTEMPTS} times in {left[0]}")
 
 
 def _run_once(

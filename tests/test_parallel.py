@@ -87,7 +87,7 @@ print("ynn" in jax.jit(convolve).lower(*arrays).compile().as_text())
 """
 
 
-@pytest.mark.parametrize("flags", ["", "--xla_cpu_experimental_ynn_fusion_type=-dot"])
+@pytest.mark.parametrize("flags", ["", "--xla_cpu_experimental_ynn_fusion_type=-reduce"])
 def test_convolutions_use_all_cores_unless_xla_flags_say_otherwise(flags):
     if jaxlib.__version__ not in YNN_ON_ONE_CORE:
         pytest.skip("measured for other versions of jaxlib")

@@ -31,6 +31,8 @@ _graphics: tuple[int, int, bool] | None = None
 _process = 0
 """The process that started the game."""
 _running: "Race | None" = None
+_driver: str | None = None
+"""Who drove in this process's races so far."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,12 @@ class Race:
         """Start the game in this process; `config` must have passed `check_installed`.
 
         Raises:
-            RaceInUseError: this process has a race already, or draws at another size.
+            RaceInUseError: this process has a race already, draws at another size, or has had
+                another driver.
             DataError: the game's data is missing or of another version.
             GraphicsError: this machine cannot draw.
         """
-        global _running
+        global _running, _driver
         if _engine is not None and _process != os.getpid():
             raise RaceInUseError(
                 "this process was forked from one that had started the game, which would hang: "
@@ -138,8 +141,15 @@ class Race:
             raise RaceInUseError(
                 "this process has a race already: close it, or start another process"
             )
+        if _driver not in (None, config.driver):
+            # The game (pystk2 0.7.4) corrupts its memory now and then when the driver changes.
+            raise RaceInUseError(
+                f"this process has had driver = {_driver!r} and cannot change to "
+                f"{config.driver!r}: use another process for another driver"
+            )
         self.config = config
         self._stk = _start_engine(config.width, config.height, window)
+        _driver = config.driver
         self._world = self._stk.WorldState()
         self._race: Any = None
         self._loaded: tuple[str, bool] | None = None

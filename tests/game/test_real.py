@@ -160,8 +160,8 @@ def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
     assert run(scenarios.drawn_frames, replace(PATIENT, action_repeat=4), 5) == 5
 
 
-def test_the_built_in_driver_finishes_and_shows_its_controls(run: Run) -> None:
-    lap = run(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
+def test_the_built_in_driver_finishes_and_shows_its_controls(run_apart: Run) -> None:
+    lap = run_apart(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
     episode = lap["info"]["episode"]
     assert lap["terminated"]
     assert episode["end"] == "finished"
@@ -174,9 +174,9 @@ def test_the_built_in_driver_finishes_and_shows_its_controls(run: Run) -> None:
     assert max(controls["acceleration"] for controls in lap["controls"]) == 1.0
 
 
-def test_a_race_of_two_laps_is_twice_as_long(run: Run) -> None:
+def test_a_race_of_two_laps_is_twice_as_long(run_apart: Run) -> None:
     config = RaceConfig(track=("olivermath",), laps=2, stuck_seconds=10.0)
-    episode = run(scenarios.ai_lap, config)["info"]["episode"]
+    episode = run_apart(scenarios.ai_lap, config)["info"]["episode"]
     assert episode["end"] == "finished"
     assert episode["progress_m"] == pytest.approx(2 * 496, abs=10)
     assert 30.0 < episode["finish_time"] < 60.0  # the game's driver varies
@@ -310,6 +310,8 @@ def test_misuse_is_told_apart(run: Run) -> None:
     assert "has a race already" in run(scenarios.message, scenarios.two_at_once)
     other_size = replace(PATIENT, width=80)
     assert "another process" in run(scenarios.message, scenarios.reset_once, other_size)
+    other_driver = replace(PATIENT, driver="ai")
+    assert "cannot change to 'ai'" in run(scenarios.message, scenarios.reset_once, other_driver)
     run(scenarios.check, PATIENT)
 
 
