@@ -30,8 +30,10 @@ from kart_jax.game.env import KartEnv
 from kart_jax.game.race import Race
 
 CONFIG = RaceConfig(action_set="drive", stuck_seconds=1e4, wrong_way_seconds=1e4, time_limit=1e4)
-
+STEPS = 100
+"""Of each measurement of speed."""
 TRIES = 3
+"""Processes that may crash before a part of a row is left out."""
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -43,7 +45,6 @@ def seconds(action: Callable[[], Any]) -> float:
 
 def speed_of(track: str, reverse: bool) -> dict[str, Any]:
     """Loading, restarting, and steps a second without and with a frame each."""
-    steps = 100
     race = Race(CONFIG)
     try:
         load = seconds(lambda: race.begin(track, reverse, 1, 0))
@@ -51,16 +52,16 @@ def speed_of(track: str, reverse: bool) -> dict[str, Any]:
             seconds(lambda: race.begin(track, reverse, 1, 0)) for _ in range(3)
         )
         forward = Controls(acceleration=1.0)
-        bare = seconds(lambda: [race.step(forward) for _ in range(steps)])
+        bare = seconds(lambda: [race.step(forward) for _ in range(STEPS)])
         race.begin(track, reverse, 1, 0)
         race.image()
-        drawn = seconds(lambda: [(race.step(forward), race.image()) for _ in range(steps)])
+        drawn = seconds(lambda: [(race.step(forward), race.image()) for _ in range(STEPS)])
         return {
             "length_m": race.line.length,
             "load_s": load,
             "restart_s": restart,
-            "steps_s": steps / bare,
-            "frames_s": steps / drawn,
+            "steps_s": STEPS / bare,
+            "frames_s": STEPS / drawn,
         }
     finally:
         race.close()
