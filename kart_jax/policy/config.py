@@ -67,7 +67,7 @@ CPU = NetworkConfig(
 )
 """For 5 grey frames of 48 x 64 on a processor. With strides as wide as the kernel the first two
 convolutions are matrix products; the second ends the time axis, and what follows is 2-D. Group
-norm costs three tenths more time a sample and learns far more from it (docs/experiments.md)."""
+norm costs a fifth more time a sample and learns far more from it (docs/experiments.md)."""
 
 GPU = NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False)
 """For a few RGB frames of about 96 x 128 on one accelerator."""
