@@ -143,7 +143,7 @@ def make_model(config: TrainConfig, envs: VecEnv) -> PPO:
         envs,
         learning_rate=_schedule(ppo.learning_rate, ppo.learning_rate_schedule),
         n_steps=ppo.rollout_length,
-        batch_size=config.minibatch_samples,
+        batch_size=config.steps_per_update // ppo.minibatches,
         n_epochs=ppo.epochs,
         gamma=ppo.discount,
         gae_lambda=ppo.gae_lambda,

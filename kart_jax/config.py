@@ -141,11 +141,6 @@ class TrainConfig:
         return self.workers.num_envs * self.ppo.rollout_length
 
     @property
-    def minibatch_samples(self) -> int:
-        """Samples of one gradient step of this process."""
-        return self.steps_per_update // self.ppo.minibatches
-
-    @property
     def observation_shape(self) -> tuple[int, int, int, int]:
         """`(S, H, W, C)` of one frame stack."""
         race = self.race

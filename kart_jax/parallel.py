@@ -22,7 +22,6 @@ from kart_jax.config import TrainConfig
 AXIS = "devices"
 """The axis to average over inside mapped functions."""
 
-
 YNN_ON_ONE_CORE = ("0.10.2",)
 """Versions of jaxlib whose YNN convolutions use one core; Eigen's use all. Listed one by one,
 because XLA ends the process over a flag that it does not know."""

@@ -1,12 +1,16 @@
 """Evaluation from the command line, on the fake game and, where it is there, the real one."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kart_jax import trials
 from kart_jax.evaluate import main
 from kart_jax.game import RaceConfig
+from kart_jax.trials import Driver, Trial, TrialResult, make_trial, run_trials
 from tests.tiny import RACE, write_tiny_policy
 
 
@@ -82,3 +86,19 @@ def test_real_races_with_opponents_end_and_are_told(tmp_path: Path) -> None:
     assert 10 < ((start[0] - end[0]) ** 2 + (start[1] - end[1]) ** 2) ** 0.5 < 100
     fast, slow = (figures["baselines"][f"ai {d}"]["progress_mean"] for d in (2, 0))
     assert fast > slow > 10
+
+
+def test_the_games_own_driver_gets_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has had another driver would refuse it."""
+    together: list[list[Driver]] = []
+
+    def run_once(_: Any, some: Sequence[Trial], *__: Any) -> Iterator[tuple[int, TrialResult]]:
+        together.append([trial.driver for trial in some])
+        yield from ((number, TrialResult(trial, {})) for number, trial in enumerate(some))
+
+    monkeypatch.setattr(trials, "_run_once", run_once)
+    drivers: list[Driver] = ["policy", "ai", "guide", "ai"]
+    asked = [make_trial(driver, "bends", 0, 2, 1) for driver in drivers]
+    results = list(run_trials(RACE, asked, lambda frames: frames))
+    assert together == [["policy", "guide"], ["ai", "ai"]]
+    assert sorted(r.trial.driver for r in results) == sorted(drivers)
