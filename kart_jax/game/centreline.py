@@ -106,6 +106,35 @@ class CentreLine:
             direction=heading,
         )
 
+    def holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
+        """Which points [N, 3] lie on the road: within its width, and not further below or above
+        its centre line than so many metres."""
+        parts = np.array_split(points, len(points) // 4096 + 1)  # Each stays in the caches.
+        return np.concatenate([self._holds(part, below, above) for part in parts])
+
+    def _holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
+        if not len(points):
+            return np.zeros(0, bool)
+        low, high = points.min(0) - REACH, points.max(0) + REACH
+        road = self._stretch(np.flatnonzero(((low < self.start) & (self.start < high)).all(1)))
+        if not len(road.nodes):
+            return np.zeros(len(points), bool)
+        # Squares expanded, so that all pairs of N points and M segments are two matrix products.
+        middle = points.mean(0)
+        points, start = points - middle, road.start - middle
+        part = points @ road.span_by_squared.T - (start * road.span_by_squared).sum(1)
+        part = part.clip(0.0, 1.0)
+        along = points @ road.span.T - (start * road.span).sum(1)
+        squared = (start**2).sum(1) - 2 * points @ start.T
+        squared += part * (part * (road.span**2).sum(1) - 2 * along)
+        best = squared.argmin(1)
+        gap = points - start[best] - part[np.arange(len(points)), best, None] * road.span[best]
+        return np.asarray(
+            (np.hypot(gap[:, 0], gap[:, 2]) <= self.widths[road.nodes[best]] / 2)
+            & (-below <= gap[:, 1])
+            & (gap[:, 1] <= above)
+        )
+
     def point(self, along: float) -> tuple[Floats, float]:
         """The point [3] of the centre line at `along` metres, and the heading there."""
         inside = (self.from_start[:, 0] <= along) & (along < self.from_start[:, 1])

@@ -49,6 +49,8 @@ class RaceConfig:
     """One luminance channel, or red, green and blue."""
     depth: bool = False
     """One more channel: distance on a logarithmic scale, 0 at 1 m to 255 at 1 km."""
+    labels: bool = False
+    """One more channel: what a pixel shows (road, karts, items), see `kart_jax/game/labels.py`."""
     hud: bool = False
     """Draw position, lap, speed and map over the frame: for viewers, and slow."""
     stack: int = 5
@@ -178,7 +180,7 @@ class RaceConfig:
     @property
     def channels(self) -> int:
         """Channels of one frame."""
-        return (1 if self.colour == "grey" else 3) + int(self.depth)
+        return (1 if self.colour == "grey" else 3) + int(self.depth) + int(self.labels)
 
     @property
     def action_seconds(self) -> float:

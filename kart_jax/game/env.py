@@ -13,6 +13,7 @@ from kart_jax.game.config import RaceConfig
 from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
 from kart_jax.game.guide import Guide
+from kart_jax.game.labels import label_pixels
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
 from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
@@ -126,7 +127,11 @@ class KartEnv(gym.Env[Any, Any]):
     def _draw(self) -> Frame:
         race, _ = self._playing()
         self._image = race.image()
-        return make_frame(self.config, self._image, race.depth() if self.config.depth else None)
+        depth = race.depth() if self.config.depth else None
+        labels = None
+        if self.config.labels:
+            labels = label_pixels(race.points(), race.line, race.items(), race.bodies())
+        return make_frame(self.config, self._image, depth, labels)
 
     def _observe(self) -> Any:
         frames = self._stack.observe()

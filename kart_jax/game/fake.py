@@ -93,7 +93,7 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         """Prepare a game of `config`; `reset` starts the first episode."""
         self.config = config
         self.render_mode = render_mode
-        for name in ("depth", "state_vector"):
+        for name in ("depth", "labels", "state_vector"):
             check(not getattr(config, name), name, True, "False: the fake game has none")
         self.observation_space = observation_space(config)
         self._actions = ACTION_SETS[config.action_set]()

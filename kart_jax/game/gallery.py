@@ -1,4 +1,7 @@
-"""A picture of tracks as the policy sees them: `python -m kart_jax.game.gallery`."""
+"""A picture of tracks as the policy sees them: `python -m kart_jax.game.gallery`.
+
+With `--channels`, each track's colours, depth and labels side by side.
+"""
 
 import argparse
 import sys
@@ -14,6 +17,7 @@ from kart_jax.commands import check_output, command
 from kart_jax.game.catalogue import check_installed
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.env import KartEnv
+from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.observation import Frame
 
 TRACKS = (
@@ -26,8 +30,20 @@ TRACKS = (
 )
 
 
+COLOURS = {
+    "background": (0, 0, 0),
+    "road": (128, 128, 128),
+    "kart": (0, 80, 255),
+    "opponent": (255, 0, 255),
+    "box": (255, 128, 0),
+    "nitro": (0, 255, 255),
+    "hazard": (255, 255, 0),
+}
+"""Of labels: red, green and blue."""
+
+
 def views(config: RaceConfig, seconds: float) -> list[Frame]:
-    """Each track's frame [H, W, 3] after the game's own driver drove for some game seconds."""
+    """Each track's frame [H, W, C] after the game's own driver drove for some game seconds."""
     env = KartEnv(replace(config, driver="ai", colour="rgb", stack=1))
     frames = []
     try:
@@ -39,6 +55,17 @@ def views(config: RaceConfig, seconds: float) -> list[Frame]:
     finally:
         env.close()
     return frames
+
+
+def channels(frame: Frame) -> list[Frame]:
+    """The colours of a frame [H, W, 3 to 5], then its depth and its labels: [H, W, 3] each."""
+    pictures = [frame[..., :3]]
+    if frame.shape[-1] > 3:
+        pictures.append(frame[..., 3:4].repeat(3, axis=-1))
+    if frame.shape[-1] > 4:
+        palette = np.array([COLOURS[label] for label in LABELS], np.uint8)
+        pictures.append(palette[frame[..., 4] // SPACING])
+    return pictures
 
 
 def tile(frames: list[Frame], columns: int, scale: int, gap: int = 4) -> Frame:
@@ -58,17 +85,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the picture."""
     parser = argparse.ArgumentParser(prog="python -m kart_jax.game.gallery", description=__doc__)
     parser.add_argument("--tracks", nargs="+", default=list(TRACKS))
+    parser.add_argument("--channels", action="store_true", help="draw depth and labels too")
+    parser.add_argument("--karts", type=int, default=1, help="karts in the race")
     parser.add_argument("--height", type=int, default=48, help="of a frame, in pixels")
     parser.add_argument("--width", type=int, default=64, help="of a frame, in pixels")
     parser.add_argument("--scale", type=int, default=4, help="screen pixels for one of a frame")
     parser.add_argument("--seconds", type=float, default=8.0, help="game seconds driven before")
     parser.add_argument("--output", type=Path, default=Path("docs/images/tracks.png"))
     options = parser.parse_args(arguments)
-    config = RaceConfig(track=tuple(options.tracks), height=options.height, width=options.width)
+    config = RaceConfig(
+        track=tuple(options.tracks),
+        karts=options.karts,
+        start_position=options.karts,
+        height=options.height,
+        width=options.width,
+        depth=options.channels,
+        labels=options.channels,
+    )
     check_installed(config)
     check(1 <= options.scale <= 100, "scale", options.scale, "1 to 100")
     check_output("output", options.output)
-    picture = tile(views(config, options.seconds), columns=3, scale=options.scale)
+    frames = views(config, options.seconds)
+    pictures = [picture for frame in frames for picture in channels(frame)]
+    picture = tile(pictures, columns=3, scale=options.scale)
     Image.fromarray(picture).save(options.output)
     print(f"wrote {options.output}: {', '.join(options.tracks)}")
     return 0

@@ -41,23 +41,24 @@ def observation_space(config: RaceConfig) -> spaces.Space[Any]:
     return spaces.Dict({"frames": frames, "state": state})
 
 
-def make_frame(config: RaceConfig, image: Frame, depth: npt.NDArray[np.float32] | None) -> Frame:
-    """One frame [H, W, C] of an image [H, W, 3] and, if asked for, a depth buffer [H, W]."""
+def make_frame(
+    config: RaceConfig,
+    image: Frame,
+    depth: npt.NDArray[np.float64] | None = None,
+    labels: Frame | None = None,
+) -> Frame:
+    """One frame [H, W, C] of an image [H, W, 3] and, if asked for, metres [H, W] and labels."""
     if config.colour == "grey":
         frame = ((image.astype(np.uint16) @ LUMINANCE) >> 8).astype(np.uint8)[..., None]
     else:
         frame = image
-    if depth is None:
-        return frame
-    return np.concatenate([frame, scale_depth(depth)[..., None]], axis=-1)
+    more = [] if depth is None else [scale_depth(depth)]
+    more += [] if labels is None else [labels]
+    return np.concatenate([frame, *(channel[..., None] for channel in more)], -1) if more else frame
 
 
-def scale_depth(depth: npt.NDArray[np.float32]) -> Frame:
-    """Distances on a logarithmic scale, 0 at 1 m to 255 at 1 km, of a depth buffer in 0 to 1.
-
-    With the near plane at 1 m and the far plane far away, distance = 1 / (1 - depth).
-    """
-    metres = 1.0 / np.maximum(1.0 - depth, 1e-3)
+def scale_depth(metres: npt.NDArray[np.float64]) -> Frame:
+    """Distances on a logarithmic scale, 0 at 1 m to 255 at 1 km and beyond."""
     return np.round(np.log(metres) * (255 / math.log(1e3))).clip(0, 255).astype(np.uint8)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kart_jax.game import start_boost
+from kart_jax.game import camera, start_boost
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
@@ -68,6 +68,18 @@ class Item:
     """A box holds a power-up; a hazard (banana, bubble gum) slows down."""
     location: npt.NDArray[np.float64]
     """[3], metres; y is up."""
+
+
+@dataclass(frozen=True)
+class KartBody:
+    """The space that a kart takes in the game's physics."""
+
+    location: npt.NDArray[np.float64]
+    """[3], metres; the middle of its floor."""
+    up: npt.NDArray[np.float64]
+    """[3]: its own direction upwards, of length 1."""
+    size: npt.NDArray[np.float64]
+    """[3]: width, height and length, metres."""
 
 
 _ITEMS: dict[str, Literal["box", "nitro", "hazard"]] = {
@@ -264,6 +276,15 @@ class Race:
             for item in self._world.items
         ]
 
+    def bodies(self) -> list[KartBody]:
+        """Those of all karts, the observed one first."""
+        karts = list(self._world.karts)
+        karts.insert(0, karts.pop(self._index))
+        return [
+            KartBody(np.array(kart.location, np.float64), _up(*kart.rotation), np.array(kart.size))
+            for kart in karts
+        ]
+
     def controls(self) -> Controls:
         """What the observed kart's driver does at present."""
         action = self._race.get_kart_action(self._index)
@@ -278,9 +299,16 @@ class Race:
         """Draw the frame: [height, width, 3]."""
         return np.asarray(self._race.render_data[0].image)
 
-    def depth(self) -> npt.NDArray[np.float32]:
-        """The depth buffer of the frame: [height, width], 0 (near plane, 1 m) to 1 (far away)."""
-        return np.asarray(self._race.render_data[0].depth)
+    def depth(self) -> npt.NDArray[np.float64]:
+        """Metres ahead of the camera: [height, width], from 1 to where the track ends its view."""
+        return self._camera().metres(self._race.render_data[0].depth)
+
+    def points(self) -> npt.NDArray[np.float64]:
+        """The points of the world that the frame's pixels show: [height, width, 3], metres."""
+        return self._camera().points(self._race.render_data[0].depth)
+
+    def _camera(self) -> camera.Camera:
+        return camera.look(str(self._stk.__file__))
 
     def _unload(self) -> None:
         if self._race is not None:
@@ -294,6 +322,11 @@ class Race:
         if _running is self:
             self._unload()
             _running = None
+
+
+def _up(w: float, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
+    """The direction [3] that a rotation, a quaternion of length 1, makes of [0, 1, 0]."""
+    return np.array([2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w)])
 
 
 @atexit.register

@@ -51,6 +51,7 @@ def replay(
         hud=hud,
         stack=1,
         depth=False,
+        labels=False,
         layout="thwc",
         state_vector=False,
     )

@@ -47,6 +47,21 @@ def test_a_place_has_distance_side_and_direction(ring: CentreLine) -> None:
     assert math.cos(place.direction - expected) == pytest.approx(1.0, abs=0.01)
 
 
+def test_the_road_holds_what_is_within_its_width_and_near_its_height(ring: CentreLine) -> None:
+    """As does asking for the place of one point after another."""
+    rng = np.random.default_rng(0)
+    points = np.stack([ring_point(a, o) for a, o in rng.uniform(-8, 8, (5000, 2)) * (50, 1)])
+    points[:, 1] = rng.uniform(-3, 3, len(points))
+    held = ring.holds(points, below=2.0, above=1.0)
+    distances = [ring.locate(point).distance for point in points]
+    width = np.sqrt(np.maximum(np.square(distances) - points[:, 1] ** 2, 0.0))
+    expected = (width <= 5.0) & (points[:, 1] >= -2.0) & (points[:, 1] <= 1.0)
+    np.testing.assert_array_equal(held, expected)
+    assert 500 < held.sum() < 4500
+    assert not ring.holds(np.full((3, 3), 1e4), 2.0, 1.0).any()
+    assert ring.holds(np.zeros((0, 3)), 2.0, 1.0).shape == (0,)
+
+
 def test_point_is_the_inverse_of_locate(ring: CentreLine) -> None:
     for metres in (0.0, 77.0, 399.0):
         point, heading = ring.point(metres)

@@ -80,4 +80,5 @@ def test_a_single_track_may_be_a_plain_string() -> None:
 def test_derived_values() -> None:
     config = RaceConfig(colour="rgb", depth=True, step_seconds=0.05, action_repeat=4)
     assert config.channels == 4
+    assert RaceConfig(depth=True, labels=True).channels == 3
     assert config.action_seconds == pytest.approx(0.2)

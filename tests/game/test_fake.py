@@ -135,9 +135,10 @@ def test_states_resume_exactly_after_pickling() -> None:
     assert len(first) > 301  # episodes ended, so tracks were drawn again
 
 
-def test_what_it_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"depth = True.*fake game"):
-        FakeKartEnv(replace(RACE, depth=True))
+@pytest.mark.parametrize("name", ["depth", "labels", "state_vector"])
+def test_what_it_does_not_have_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} = True.*fake game"):
+        FakeKartEnv(replace(RACE, **{name: True}))
 
 
 def test_sizes_and_colours() -> None:

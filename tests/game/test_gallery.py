@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kart_jax.game.gallery import main, tile
+from kart_jax.game.gallery import channels, main, tile
+from kart_jax.game.labels import LABELS, SPACING
 
 
 def test_frames_stand_in_rows_enlarged_on_white() -> None:
@@ -19,6 +20,17 @@ def test_frames_stand_in_rows_enlarged_on_white() -> None:
     assert (picture[:8, 13:] == 20).all()
     assert (picture[9:, :12] == 30).all()
     assert (picture[9:, 12:] == 255).all()
+
+
+def test_depth_and_labels_become_pictures_of_their_own() -> None:
+    frame = np.zeros((1, len(LABELS), 5), np.uint8)
+    frame[0, :, 3] = 7
+    frame[0, :, 4] = np.arange(len(LABELS)) * SPACING
+    colours, depth, labels = channels(frame)
+    assert colours.shape == depth.shape == labels.shape == (1, len(LABELS), 3)
+    assert (depth == 7).all()
+    assert len({tuple(pixel) for pixel in labels[0]}) == len(LABELS)
+    assert len(channels(frame[..., :3])) == 1
 
 
 @pytest.mark.parametrize("wrong", ["--tracks nowhere", "--output /no/such/folder/x.png"])

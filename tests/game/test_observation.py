@@ -84,12 +84,24 @@ def test_grey_is_luminance() -> None:
 
 def test_depth_is_a_channel_on_a_logarithmic_scale() -> None:
     metres = np.array([[1.0, 10.0, 100.0, 1000.0]])
-    assert scale_depth(1 - 1 / metres).tolist() == [[0, 85, 170, 255]]
-    assert scale_depth(np.ones((1, 1), np.float32)).tolist() == [[255]]
+    assert scale_depth(metres).tolist() == [[0, 85, 170, 255]]
+    assert scale_depth(np.array([[2500.0]])).tolist() == [[255]]
     config = replace(SMALL, colour="rgb", depth=True)
-    frame = make_frame(config, np.zeros((8, 12, 3), np.uint8), np.ones((8, 12), np.float32))
+    frame = make_frame(config, np.zeros((8, 12, 3), np.uint8), np.full((8, 12), 10.0))
     assert frame.shape == (8, 12, 4)
-    assert (frame[..., 3] == 255).all()
+    assert (frame[..., 3] == 85).all()
+
+
+def test_labels_are_the_last_channel() -> None:
+    image, depth = np.full((8, 12, 3), 100, np.uint8), np.full((8, 12), 10.0)
+    labels = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    config = replace(SMALL, depth=True, labels=True)
+    frame = make_frame(config, image, depth, labels)
+    assert frame.shape == (8, 12, config.channels) == (8, 12, 3)
+    np.testing.assert_array_equal(frame[..., 2], labels)
+    only = make_frame(replace(SMALL, labels=True), image, None, labels)
+    assert only.shape == (8, 12, 2)
+    np.testing.assert_array_equal(only[..., 1], labels)
 
 
 def test_the_state_vector_describes_the_kart_and_the_road() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from kart_jax.game import RaceConfig, catalogue
 from kart_jax.game.config import ActionSetName
+from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
 from kart_jax.game.rewards import SCHEMES
 from tests.game import scenarios
@@ -57,7 +58,7 @@ def test_gymnasiums_checks_pass_for_each_action_set(run: Run, action_set: Action
     [
         {"layout": "thw"},
         {"layout": "hwc", "colour": "rgb"},
-        {"colour": "rgb", "depth": True},
+        {"colour": "rgb", "depth": True, "labels": True},
         {"state_vector": True, "stack": 1},
     ],
 )
@@ -379,8 +380,26 @@ def test_frames_of_any_size_are_drawn_straight(run: Run, run_apart: Run) -> None
 
 def test_depth_grows_towards_the_horizon(run: Run) -> None:
     seen = run(scenarios.drive, replace(PATIENT, depth=True), [])["first"][-1]
-    road, sky = seen[-8:, 24:40, 1].mean(), seen[:8, :, 1].mean()
-    assert road < 100.0 < sky
+    metres = 1e3 ** (seen[..., 1] / 255.0)
+    assert metres[-1, 32] < metres[-8, 32] < metres[-16, 2] < 10.0
+    assert (metres[0] > 500.0).all()
+    assert 1.5 < metres[28, 32] < 3.0  # The kart itself, behind which the camera stands.
+
+
+def test_labels_tell_what_the_colours_show(run: Run) -> None:
+    """The kart is red on a brown road under a blue sky, three others stand before it."""
+    config = replace(PATIENT, colour="rgb", labels=True, karts=4, start_position=4)
+    seen = run(scenarios.drive, config, [])["first"][-1]
+    colours, labels = seen[..., :3].astype(int), seen[..., 3] // SPACING
+    kart, opponent, road = (labels == LABELS.index(name) for name in ("kart", "opponent", "road"))
+    red = (colours[..., 0] > 120) & (colours[..., 1:].max(-1) < 60)
+    assert (red & kart).sum() > 20
+    assert (red & kart).sum() > 0.9 * (red & ~opponent).sum()
+    assert 10 < opponent.sum() < kart.sum()
+    assert road[-12:].mean() > 0.6
+    assert (labels[:12] == LABELS.index("background")).all()
+    alone = run(scenarios.drive, replace(config, karts=1, start_position=1), [])["first"][-1]
+    assert not (alone[..., 3] // SPACING == LABELS.index("opponent")).any()
 
 
 def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
