@@ -14,6 +14,7 @@ from kart_jax.demonstrations import Demonstration
 from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
+from kart_jax.ppo.parts import mean_over_parts
 
 EXPLORED = 0.02
 """Share of the choices to learn that are drawn at random instead, so that each stays possible."""
@@ -146,12 +147,24 @@ class Cloner:
         drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
         return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
 
-    def _take_step(self, variables: Variables, state: Any, *batch: jax.Array) -> Any:
+    def _take_step(
+        self,
+        variables: Variables,
+        state: Any,
+        stacks: jax.Array,
+        actions: jax.Array,
+        returns: jax.Array,
+        known: jax.Array,
+    ) -> Any:
         """The variables and states after a gradient step, the averaged ones, and figures."""
         params, (state, average) = variables["params"], state
         statistics = {name: x for name, x in variables.items() if name != "params"}
         gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
-        grads, (statistics, figures) = gradient(params, *batch)
+        weights = known / jnp.maximum(known.mean(), 1 / len(known))
+        # Batch norm is over the whole batch.
+        parts = 1 if statistics else self._ppo.parts(len(known))
+        batch = (stacks, actions, returns, weights)
+        grads, (statistics, figures) = mean_over_parts(gradient, params, batch, parts)
         updates, state = self._optimiser.update(grads, state)
         params = optax.apply_updates(params, updates)
         averaged, average = self._average.update(params, average)
@@ -163,15 +176,13 @@ class Cloner:
         )
 
     def _loss(
-        self,
-        statistics: Variables,
-        params: Any,
-        stacks: jax.Array,
-        actions: jax.Array,
-        returns: jax.Array,
-        known: jax.Array,
+        self, statistics: Variables, params: Any, batch: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, Any]:
-        """The loss of a batch; the norm statistics after it, and figures to show."""
+        """The loss of a batch; the norm statistics after it, and figures to show.
+
+        The batch: stacks, actions, returns, and how much each return counts.
+        """
+        stacks, actions, returns, weights = batch
         outputs: Any = self._spec.module().apply(
             {"params": params, **statistics}, stacks, train=True, mutable=list(statistics)
         )
@@ -179,8 +190,7 @@ class Cloner:
         distribution = self._spec.actions.distribution
         log_prob = distribution.log_prob(logits, actions).mean()
         entropy = distribution.entropy(logits).mean()
-        squared = jnp.where(known, jnp.square(values - returns), 0.0)
-        value_error = squared.sum() / jnp.maximum(known.sum(), 1)
+        value_error = jnp.mean(weights * jnp.square(values - returns))
         loss = -log_prob + self._ppo.value_coefficient * value_error / 2
         same = (jnp.abs(distribution.mode(logits) - actions) < ALIKE).mean()
         figures = {"log_prob": log_prob, "same": same, "entropy": entropy}

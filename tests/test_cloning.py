@@ -110,6 +110,23 @@ def test_only_episodes_that_finished_tell_what_driving_is_worth() -> None:
     assert cloner.learn(samples, batch=8, steps=2, check=lambda: None)["value_error"] == 0.0
 
 
+def test_learning_in_parts_is_the_same_learning() -> None:
+    """Also where only some of the episodes, and of the parts, finished."""
+    samples = Samples(stack=3)
+    samples.extend([bright_left_or_right(20, seed) for seed in range(2)])
+    samples.extend([replace(bright_left_or_right(24, 2), summary={"finished": False})])
+    learnt = []
+    for microbatch in (None, 4):
+        ppo = replace(PLAIN, microbatch=microbatch)
+        cloner = Cloner(SPEC, ppo, rate=1e-2, gradient_steps=5, seed=0)
+        figures = cloner.learn(samples, batch=16, steps=5, check=lambda: None)
+        learnt.append((jax.device_get(cloner.variables), figures))
+    (whole, figures), (parts, the_same) = learnt
+    assert figures == pytest.approx(the_same, rel=1e-4)
+    assert figures["value_error"] > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, parts)
+
+
 def test_norm_statistics_are_learnt_too() -> None:
     spec = replace(SPEC, network=replace(NETWORK, norm="batch"))
     samples = Samples(stack=3)

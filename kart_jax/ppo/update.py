@@ -22,6 +22,7 @@ from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
+from kart_jax.ppo.parts import mean_over_parts
 
 Metrics = dict[str, jax.Array]
 
@@ -291,7 +292,7 @@ class PPO:
         times: jax.Array,
         envs: jax.Array,
         advantages: jax.Array,
-    ) -> tuple[Any, Metrics]:
+    ) -> Any:
         """Gradient and metrics of one minibatch of this device, in parts."""
         weights = LossWeights(
             schedules.clip_range,
@@ -319,18 +320,7 @@ class PPO:
 
         gradient = jax.grad(loss, has_aux=True)
         samples = (times, envs, advantages)
-        parts = self.config.parts(len(times))
-        if parts == 1:
-            return gradient(state.params, samples)
-        split = jax.tree.map(lambda x: x.reshape(parts, -1), samples)
-        totals = jax.eval_shape(gradient, state.params, jax.tree.map(lambda x: x[0], split))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), totals)
-
-        def add(total: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, gradient(state.params, part)), None
-
-        total, _ = jax.lax.scan(add, zeros, split)
-        return jax.tree.map(lambda x: x / parts, total)
+        return mean_over_parts(gradient, state.params, samples, self.config.parts(len(times)))
 
     def _mean(self, tree: Any) -> Any:
         return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
