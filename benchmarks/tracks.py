@@ -27,6 +27,7 @@ from kart_jax.game import RaceConfig, catalogue
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.env import KartEnv
+from kart_jax.game.labels import label_pixels
 from kart_jax.game.race import Race
 
 CONFIG = RaceConfig(action_set="drive", stuck_seconds=1e4, wrong_way_seconds=1e4, time_limit=1e4)
@@ -43,8 +44,14 @@ def seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def label(race: Race) -> None:
+    """Draw a frame, and label its pixels."""
+    race.image()
+    label_pixels(race.view().points(), race.line, race.items(), race.bodies())
+
+
 def speed_of(track: str, reverse: bool) -> dict[str, Any]:
-    """Loading, restarting, and steps a second without and with a frame each."""
+    """Loading, restarting, and steps a second: without a frame, with one, with labels too."""
     race = Race(CONFIG)
     try:
         load = seconds(lambda: race.begin(track, reverse, 1, 0))
@@ -56,12 +63,15 @@ def speed_of(track: str, reverse: bool) -> dict[str, Any]:
         race.begin(track, reverse, 1, 0)
         race.image()
         drawn = seconds(lambda: [(race.step(forward), race.image()) for _ in range(STEPS)])
+        race.begin(track, reverse, 1, 0)
+        labelled = seconds(lambda: [(race.step(forward), label(race)) for _ in range(STEPS)])
         return {
             "length_m": race.line.length,
             "load_s": load,
             "restart_s": restart,
             "steps_s": STEPS / bare,
             "frames_s": STEPS / drawn,
+            "labels_s": STEPS / labelled,
         }
     finally:
         race.close()

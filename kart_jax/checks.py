@@ -1,7 +1,11 @@
 """Checks of configuration values, so that every refusal reads the same."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 
 def check(holds: bool, field: str, value: Any, allowed: str) -> None:
@@ -18,3 +22,31 @@ def check_choice(field: str, value: Any, choices: Iterable[Any]) -> None:
     """Refuse a `value` that is not one of `choices`."""
     choices = list(choices)
     check(value in choices, field, value, "one of " + ", ".join(map(str, choices)))
+
+
+def make_plain(config: Any) -> None:
+    """Refuse values of the wrong type in a frozen dataclass's `bool`, `int` and `float` fields.
+
+    NumPy's scalars, and whole numbers where a float is meant, become the field's own type.
+    """
+    for field in fields(config):
+        value, kind = getattr(config, field.name), field.type
+        if kind is bool:
+            check(isinstance(value, bool | np.bool_), field.name, value, "True or False")
+        elif kind is int:
+            check(is_whole(value), field.name, value, "a whole number")
+        elif kind is float:
+            check(is_number(value), field.name, value, "a finite number")
+        else:
+            continue
+        object.__setattr__(config, field.name, kind(value))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number by its type; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return is_whole(value) or (isinstance(value, float | np.floating) and math.isfinite(value))

@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from kart_jax.checks import check
 from kart_jax.game.config import RaceConfig
 
 __all__ = ["RaceConfig", "make", "make_env"]
@@ -36,4 +37,6 @@ def make(
         ValueError: as `make_env`.
         TypeError: a field that `RaceConfig` does not have.
     """
-    return make_env(replace(config or RaceConfig(), **fields), render_mode)
+    config = RaceConfig() if config is None else config
+    check(isinstance(config, RaceConfig), "config", config, "a RaceConfig; fields go by name")
+    return make_env(replace(config, **fields), render_mode)

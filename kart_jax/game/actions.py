@@ -148,11 +148,14 @@ def check_action(space: spaces.Space[Any], action: Any) -> None:
     Raises:
         ValueError: names the action and the space.
     """
-    if isinstance(space, spaces.Box):
-        numbers = np.asarray(action)
-        fits = numbers.shape == space.shape and bool(np.isfinite(numbers).all())
-    else:
-        fits = bool(space.contains(action))
+    try:
+        if isinstance(space, spaces.Box):
+            numbers = np.asarray(action)
+            fits = numbers.shape == space.shape and bool(np.isfinite(numbers.astype(float)).all())
+        else:
+            fits = bool(space.contains(action))
+    except (TypeError, ValueError):  # what NumPy makes no array of
+        fits = False
     if not fits:  # only then: naming a space takes longer than all the rest of a check
         check(False, "action", action, f"a member of {space}")
 

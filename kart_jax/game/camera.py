@@ -6,7 +6,7 @@ functions that pystk2's library exports.
 
 import ctypes
 import os
-import struct
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,36 +30,32 @@ _WORDS = 64
 
 
 @dataclass(frozen=True)
-class Camera:
-    """Where the camera stood when the newest frame was drawn."""
+class View:
+    """What the camera saw when the newest frame was drawn."""
 
-    view: Floats
-    """[4, 4]: a point of the world, as a row [x, y, z, 1], times this is one before the camera:
-    metres to the right, up and ahead."""
-    projection: Floats
-    """[4, 4]: that, times this, is a point on the screen, once divided by its last entry."""
+    metres: Floats
+    """[H, W]: how far ahead of the camera a pixel lies."""
+    slopes: tuple[float, float]
+    """Metres to the right, and up, at a metre ahead: of the frame's right and upper edge."""
+    to_camera: Floats
+    """[4, 4]: a point of the world, as a row [x, y, z, 1], times this is one as the camera sees
+    it: metres to the right, up and ahead."""
 
-    def metres(self, buffer: npt.NDArray[np.float32]) -> Floats:
-        """Metres ahead of the camera [H, W], of a depth buffer [H, W] of 0 to 1."""
-        return np.asarray(
-            self.projection[3, 2] / (2.0 * buffer.astype(np.float64) - 1.0 - self.projection[2, 2])
-        )
-
-    def points(self, buffer: npt.NDArray[np.float32]) -> Floats:
+    def points(self) -> Floats:
         """The points of the world that the pixels show: [H, W, 3], metres."""
-        height, width = buffer.shape
-        ahead = self.metres(buffer)
-        right = ((np.arange(width) + 0.5) / width * 2 - 1) / self.projection[0, 0]
-        up = (1 - (np.arange(height) + 0.5) / height * 2)[:, None] / self.projection[1, 1]
-        seen = np.stack([right * ahead, up * ahead, ahead], axis=-1)
-        return np.asarray((seen - self.view[3, :3]) @ self.view[:3, :3].T)
+        height, width = self.metres.shape
+        right = ((np.arange(width) + 0.5) / width * 2 - 1) * self.slopes[0]
+        up = (1 - (np.arange(height) + 0.5) / height * 2)[:, None] * self.slopes[1]
+        seen = np.stack([right * self.metres, up * self.metres, self.metres], axis=-1)
+        return np.asarray((seen - self.to_camera[3, :3]) @ self.to_camera[:3, :3].T)
 
 
-def look(library: str) -> Camera:
-    """The camera of the newest frame.
+def look(library: str, buffer: npt.NDArray[np.float32]) -> View:
+    """The view of the newest frame.
 
     Args:
         library: path of the pystk2 extension, loaded and with a race in it that was drawn.
+        buffer: the frame's depth buffer, [H, W], 0 to 1.
 
     Raises:
         GameError: this build of pystk2 does not export what is needed.
@@ -67,12 +63,22 @@ def look(library: str) -> Camera:
     game = ctypes.CDLL(library)
     try:
         node = _find_node(game)
-        view, projection = (_matrix(game, name, node) for name in (_VIEW, _PROJECTION))
+        to_camera, to_screen = (_matrix(game, name, node) for name in (_VIEW, _PROJECTION))
     except (AttributeError, ValueError, OSError) as error:
         raise GameError(
             f"this build of pystk2 shows no camera ({error}): leave depth and labels = False"
         ) from None
-    return Camera(view, projection)
+    return view_of(buffer, to_camera, to_screen)
+
+
+def view_of(buffer: npt.NDArray[np.float32], to_camera: Floats, to_screen: Floats) -> View:
+    """The view that a depth buffer [H, W] and the camera's matrices [4, 4] make.
+
+    A row [x, y, z, 1] before the camera times `to_screen` is a point of the screen times its last
+    entry, the metres ahead; its third part is -1 to 1 where the buffer is 0 to 1.
+    """
+    metres = to_screen[3, 2] / (2.0 * buffer.astype(np.float64) - 1.0 - to_screen[2, 2])
+    return View(metres, (1 / to_screen[0, 0], 1 / to_screen[1, 1]), to_camera)
 
 
 def _find_node(game: ctypes.CDLL) -> int:
@@ -81,19 +87,20 @@ def _find_node(game: ctypes.CDLL) -> int:
     cameras = ctypes.addressof(ctypes.c_char.in_dll(game, _CAMERAS))
     # Unlike a pointer, this file may be read at any address: a wrong one is an error.
     memory = os.open("/proc/self/mem", os.O_RDONLY)
+
+    def word(address: int) -> int:
+        """8 bytes as a pointer; 0 where nothing can be read."""
+        try:
+            return int.from_bytes(os.pread(memory, 8, address), sys.byteorder)
+        except (OSError, OverflowError):
+            return 0
+
     try:
-
-        def words(address: int, count: int = 1) -> tuple[int, ...]:
-            return struct.unpack(f"{count}Q", os.pread(memory, 8 * count, address))
-
-        (first,) = words(*words(cameras))
-        for word in words(first, _WORDS):
-            try:
-                (its_type,) = words(word)
-            except (OSError, OverflowError, struct.error):
-                continue
-            if 0 <= its_type - node_type < _NODE_TYPE_BYTES:
-                return word
+        first = word(word(cameras))
+        for place in range(_WORDS):
+            node = word(first + 8 * place)
+            if 0 <= word(node) - node_type < _NODE_TYPE_BYTES:
+                return node
     finally:
         os.close(memory)
     raise ValueError("its scene node was not found")

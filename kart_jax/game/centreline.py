@@ -109,14 +109,20 @@ class CentreLine:
     def holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
         """Which points [N, 3] lie on the road: within its width, and not further below or above
         its centre line than so many metres."""
-        parts = np.array_split(points, len(points) // 4096 + 1)  # Each stays in the caches.
+        # So few that an array of all pairs of them and segments stays in the caches.
+        parts = np.array_split(points, len(points) * len(self.start) // 2**17 + 1)
         return np.concatenate([self._holds(part, below, above) for part in parts])
 
     def _holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
         if not len(points):
             return np.zeros(0, bool)
-        low, high = points.min(0) - REACH, points.max(0) + REACH
-        road = self._stretch(np.flatnonzero(((low < self.start) & (self.start < high)).all(1)))
+        around = np.maximum(self.widths / 2, max(below, above))[:, None]
+        low, high = points.min(0), points.max(0)
+        end = self.start + self.span
+        meets = (np.minimum(self.start, end) - around < high) & (
+            np.maximum(self.start, end) + around > low
+        )
+        road = self._stretch(np.flatnonzero(meets.all(1)))
         if not len(road.nodes):
             return np.zeros(len(points), bool)
         # Squares expanded, so that all pairs of N points and M segments are two matrix products.

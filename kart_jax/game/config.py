@@ -1,14 +1,18 @@
 """What is raced and what is seen of it: the configuration of one environment."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from kart_jax.checks import check, check_choice
+from kart_jax.checks import check, check_choice, is_number, make_plain
 from kart_jax.game.rewards import TERMS
 
 TICK = 1 / 120
 """Length of one physics step of the game, in seconds of game time."""
+
+HEIGHT, WIDTH = 768, 1024
+"""Pixels of the largest frame that the game draws without a display."""
 
 ActionSetName = Literal["full", "reduced", "race", "drive", "discrete", "continuous"]
 RewardName = Literal["progress", "original"]
@@ -97,19 +101,13 @@ class RaceConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that the game cannot take."""
-        self._make_tuples()
+        make_plain(self)
+        self._make_tracks()
+        self._make_reward_weights()
         check_choice("simulator", self.simulator, ["supertuxkart", "fake"])
-        check(len(self.track) > 0, "track", self.track, "at least one track")
         self._check_choices()
         self._check_counts()
         self._check_times()
-        weights = self.track_weights
-        check(
-            not weights or (len(weights) == len(self.track) and min(weights) >= 0 < sum(weights)),
-            "track_weights",
-            weights,
-            f"empty, or {len(self.track)} numbers of at least 0, one for each track, not all 0",
-        )
         check(
             self.layout != "thw" or self.channels == 1,
             "layout",
@@ -122,17 +120,35 @@ class RaceConfig:
             self.random_start,
             "0 with opponents (karts > 1), since the game could not rank the karts",
         )
-        for name, weight in self.reward_weights:
-            check_choice("reward_weights", name, TERMS)
-            check(math.isfinite(weight), "reward_weights", (name, weight), "a finite number")
 
-    def _make_tuples(self) -> None:
-        """Accept a single track, and the lists that JSON makes of tuples."""
-        track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
+    def _make_tracks(self) -> None:
+        """Tuples of names and weights, also of a single name, and of JSON's lists."""
+        track = (self.track,) if isinstance(self.track, str) else _tuple(self.track)
+        named = bool(track) and all(isinstance(name, str) for name in track)
+        check(named, "track", self.track, "the name of a track, or a list of some")
         object.__setattr__(self, "track", track)
-        object.__setattr__(self, "track_weights", tuple(self.track_weights))
-        pairs = tuple((str(name), float(weight)) for name, weight in self.reward_weights)
-        object.__setattr__(self, "reward_weights", pairs)
+        weights = _tuple(self.track_weights)
+        numbers = weights is not None and all(is_number(one) and one >= 0 for one in weights)
+        one_each = numbers and len(weights) == len(track) and 0 < sum(weights) < math.inf
+        check(
+            one_each or weights == (),
+            "track_weights",
+            self.track_weights,
+            f"empty, or {len(track)} numbers of at least 0, one for each track, not all 0",
+        )
+        object.__setattr__(self, "track_weights", tuple(map(float, weights)))
+
+    def _make_reward_weights(self) -> None:
+        """Pairs of a term and its weight, of a mapping too."""
+        given: Any = self.reward_weights
+        pairs = _tuple(given.items() if isinstance(given, Mapping) else given)
+        paired = pairs is not None and all(len(_tuple(pair) or ()) == 2 for pair in pairs)
+        check(paired, "reward_weights", given, "terms and weights, such as {'time': -0.2}")
+        for name, weight in pairs:
+            check_choice("reward_weights", name, TERMS)
+            check(is_number(weight), "reward_weights", (name, weight), "a finite number")
+        plain = tuple((str(name), float(weight)) for name, weight in pairs)
+        object.__setattr__(self, "reward_weights", plain)
 
     def _check_choices(self) -> None:
         check_choice("difficulty", self.difficulty, [0, 1, 2])
@@ -147,8 +163,8 @@ class RaceConfig:
         limits = {
             "laps": (1, 100),
             "karts": (1, 20),
-            "height": (8, 4096),
-            "width": (8, 4096),
+            "height": (8, HEIGHT),
+            "width": (8, WIDTH),
             "stack": (1, 64),
             "action_repeat": (1, 100),
             "start_position": (0, self.karts),
@@ -156,12 +172,7 @@ class RaceConfig:
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            check(
-                isinstance(value, int) and low <= value <= high,
-                name,
-                value,
-                f"a whole number from {low} to {high}",
-            )
+            check(low <= value <= high, name, value, f"a whole number from {low} to {high}")
 
     def _check_times(self) -> None:
         ticks = self.step_seconds / TICK
@@ -186,3 +197,8 @@ class RaceConfig:
     def action_seconds(self) -> float:
         """Game seconds of one action."""
         return self.step_seconds * self.action_repeat
+
+
+def _tuple(values: Any) -> Any:
+    """Values that can be iterated over as a tuple; None if they cannot."""
+    return tuple(values) if isinstance(values, Iterable) else None

@@ -23,8 +23,12 @@ VARIABLE = "SUPERTUXKART_DATADIR"
 DISK_SPACE = 2 * 10**9
 """Bytes free that fetching asks for: the package and, beside it, what it unpacks to."""
 
-PARTS = ("karts", "models", "shaders", "textures", "tracks", "ttf")
-"""Folders without which the engine draws nothing."""
+PARTS = (
+    *("challenges", "gfx", "grandprix", "gui", "karts", "library", "models", "music", "po"),
+    *("sfx", "shaders", "skins", "textures", "tracks", "ttf", "achievements.xml", "items.xml"),
+    *("kart_characteristics.xml", "powerup.xml", "stk_config.xml"),
+)
+"""Folders and files without which the engine ends the process."""
 
 
 def cache_dir() -> Path:
@@ -42,8 +46,8 @@ def find_problem(folder: Path) -> str | None:
         held = f" (it is of another version: {others})" if others else ""
         return f"{data} does not hold the file supertuxkart.{fetch.VERSION}{held}"
     for part in PARTS:
-        if not (data / part).is_dir():
-            return f"{data} is incomplete: the folder {part} is missing"
+        if not (data / part).exists():
+            return f"{data} is incomplete: {part} is missing"
     for font in sorted((data / "ttf").iterdir()):
         if not font.exists():
             return f"{font} links to {os.readlink(font)}, which is missing: install that font"

@@ -17,7 +17,7 @@ from kart_jax.game.labels import label_pixels
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
 from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
-from kart_jax.game.start import DRAWN_SEEDS, Start, check_options, draw_start, take_start
+from kart_jax.game.start import DRAWN_SEEDS, check_options, draw_start, take_start
 
 
 class KartEnv(gym.Env[Any, Any]):
@@ -66,31 +66,35 @@ class KartEnv(gym.Env[Any, Any]):
             ValueError: an unknown option or track, or a value that is not allowed.
             GameError: the game cannot run; says what to do.
         """
-        super().reset(seed=seed)
-        options = options or {}
+        options = {} if options is None else options
         check_options(options)
+        super().reset(seed=seed)
         episode_seed = int(options.get("episode_seed", self.np_random.integers(DRAWN_SEEDS)))
-        self._start = draw_start(self.config, episode_seed, options)
-        check_track(self._start.track, self._start.reverse)
+        start = draw_start(self.config, episode_seed, options)
+        check_track(start.track, start.reverse)
         if self._race is None:
             self._race = Race(self.config, window=self.render_mode == "human")
-        progress = take_start(self._race, self._start, self._actions)
+        progress = take_start(self._race, start, self._actions)
+        self._start, self._end = start, ""
         self._episode = Episode(self.config, progress, self._race.kart())
         self._guide = None
         self._stack.fill(self._draw())
-        return self._observe(), self._about(self._start)
+        return self._observe(), self._about()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drive for one action.
 
         Raises:
             ValueError: the action is no member of the action space.
-            GameError: before the first `reset`.
+            GameError: before the first `reset`, or after the episode's end.
         """
         race, episode = self._playing()
+        if self._end:
+            raise GameError(f"the episode has ended ({self._end}): call reset() before step()")
+        controls = Controls()
         if self.config.driver == "agent":
             check_action(self.action_space, action)
-        controls = self._actions.controls(action)
+            controls = self._actions.controls(action)
         before = episode.kart
         driven = []
         for _ in range(self.config.action_repeat):
@@ -101,10 +105,11 @@ class KartEnv(gym.Env[Any, Any]):
         if driven:
             controls = mean_controls(driven)
         outcome, end = episode.end_action(controls, before)
+        self._end = end
         reward, terms = self._reward(outcome)
         episode.episode_return += reward
         self._stack.push(self._draw())
-        info: dict[str, Any] = {**self._about(self._start), "reward_terms": terms}
+        info: dict[str, Any] = {**self._about(), "reward_terms": terms}
         if self.config.driver == "ai":
             info["controls"] = controls._asdict()
         if end:
@@ -117,21 +122,21 @@ class KartEnv(gym.Env[Any, Any]):
             raise GameError("there is no race: call reset() before step()")
         return self._race, self._episode
 
-    def _about(self, start: Start) -> dict[str, Any]:
-        return {
-            "track": start.track,
-            "reverse": start.reverse,
-            "episode_seed": start.seed,
-        }
+    def _about(self) -> dict[str, Any]:
+        start = self._start
+        return {"track": start.track, "reverse": start.reverse, "episode_seed": start.seed}
 
     def _draw(self) -> Frame:
         race, _ = self._playing()
+        config = self.config
         self._image = race.image()
-        depth = race.depth() if self.config.depth else None
+        if not (config.depth or config.labels):
+            return make_frame(config, self._image)
+        view = race.view()
         labels = None
-        if self.config.labels:
-            labels = label_pixels(race.points(), race.line, race.items(), race.bodies())
-        return make_frame(self.config, self._image, depth, labels)
+        if config.labels:
+            labels = label_pixels(view.points(), race.line, race.items(), race.bodies())
+        return make_frame(config, self._image, view.metres if config.depth else None, labels)
 
     def _observe(self) -> Any:
         frames = self._stack.observe()

@@ -40,7 +40,10 @@ class Episode:
         self._carried_at = -math.inf
         self._wrong_way_since = 0.0
         self._mark, self._mark_time = 0.0, 0.0
-        self._moved = self._ground = 0.0
+        self._start_action()
+
+    def _start_action(self) -> None:
+        self._moved = self._ground = self._off_road = 0.0
         self._rescued = self._jumped = False
 
     @property
@@ -65,7 +68,9 @@ class Episode:
         self._moved += 0.0 if carried else moved
         self._ground += 0.0 if carried else min(ground, 2.0 * travelled + 1.0)
         self._jumped |= kart.jumping and not before.jumping
-        self.off_road_seconds += 0.0 if kart.on_road else self.config.step_seconds
+        off_road = 0.0 if kart.on_road else self.config.step_seconds
+        self._off_road += off_road
+        self.off_road_seconds += off_road
         if math.isnan(self.finish_time) and self.progress.driven >= self.goal:
             part = (self.goal - driven) / max(self.progress.driven - driven, EPSILON)
             self.finish_time = self.seconds - (1.0 - part) * self.config.step_seconds
@@ -82,7 +87,7 @@ class Episode:
             seconds=config.action_seconds,
             ground=self._ground,
             moved=self._moved,
-            off_road=not kart.on_road,
+            off_road=self._off_road,
             wrong_way=wrong_way,
             rescued=self._rescued,
             jumped=self._jumped,
@@ -93,8 +98,7 @@ class Episode:
             powerup_before=before.powerup,
             powerup=kart.powerup,
         )
-        self._moved = self._ground = 0.0
-        self._rescued = self._jumped = False
+        self._start_action()
         return outcome, end
 
     def _end(self) -> str:

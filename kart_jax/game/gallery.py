@@ -50,7 +50,9 @@ def views(config: RaceConfig, seconds: float) -> list[Frame]:
         for track in config.track:
             env.reset(seed=0, options={"track": track})
             for _ in range(round(seconds / config.action_seconds)):
-                observation, *_ = env.step(env.action_space.sample())
+                observation, _, terminated, truncated, _ = env.step(None)
+                if terminated or truncated:
+                    break
             frames.append(observation[-1])
     finally:
         env.close()

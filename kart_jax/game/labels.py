@@ -18,12 +18,11 @@ SPACING = 40
 
 RANGE = 150.0
 """Metres from the observed kart beyond which everything is background."""
-ROAD_BELOW, ROAD_ABOVE = 2.0, 0.7
-"""Metres from the road's centre line, which tracks draw up to 1.4 m above the ground, down and up
-within which a pixel still shows the road."""
-ITEM_CENTRE, ITEM_RADIUS, ITEM_FROM = 0.5, 0.9, 0.12
-"""Of the ball that holds an item, in metres: its centre above the item's place, its radius, and
-where, above that place, it begins: below is road."""
+ROAD_BELOW, ROAD_ABOVE = 2.0, 1.0
+"""Metres from the road's centre line down and up within which a pixel still shows the road. Tracks
+draw the line up to 1.4 m above the ground, some a little below it."""
+ITEM_FROM = 0.15
+"""Metres above an item's place below which it is the road that is seen."""
 KART_AROUND, KART_BELOW, KART_ABOVE = 0.1, 0.1, 0.5
 """Metres by which a kart, as drawn with wheels and driver, goes beyond its size in physics. While
 it drifts it is drawn turned, so it is looked for in all the room that turning takes."""
@@ -61,10 +60,10 @@ def label_pixels(
 
 
 def _holds_item(item: Item, points: Floats) -> npt.NDArray[np.bool_]:
-    gap = points - item.location
-    above = gap[:, 1]
-    squared = gap[:, 0] ** 2 + (above - ITEM_CENTRE) ** 2 + gap[:, 2] ** 2
-    return np.asarray((squared < ITEM_RADIUS**2) & (above > ITEM_FROM))
+    aside, above, along = (points - item.location).T
+    return np.asarray(
+        (above > ITEM_FROM) & (above < item.height) & (aside**2 + along**2 < item.radius**2)
+    )
 
 
 def _holds_kart(kart: KartBody, points: Floats) -> npt.NDArray[np.bool_]:

@@ -5,6 +5,7 @@ import ctypes
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ from kart_jax.game.patched import patched_data
 from kart_jax.game.rendering import check_graphics, prepare_environment
 
 _INTRO_STEPS = 2000
-"""Steps after which a race that has not begun is given up (10 s of the game at 1/120 s)."""
+"""Steps after which a race that has not begun is given up: 16.7 s of the game at 1/120 s each."""
 
 _engine: ModuleType | None = None
 _graphics: tuple[int, int, bool] | None = None
-_process = 0
-"""The process that started the game."""
+_process = _thread = 0
+"""The process and the thread that started the game."""
 _running: "Race | None" = None
 _driver: str | None = None
 """Who drove in this process's races so far."""
@@ -68,6 +69,10 @@ class Item:
     """A box holds a power-up; a hazard (banana, bubble gum) slows down."""
     location: npt.NDArray[np.float64]
     """[3], metres; y is up."""
+    radius: float = 0.5
+    """Metres from its middle to its side, as it is drawn."""
+    height: float = 1.0
+    """Metres that it stands above its location, as it is drawn."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +87,20 @@ class KartBody:
     """[3]: width, height and length, metres."""
 
 
-_ITEMS: dict[str, Literal["box", "nitro", "hazard"]] = {
-    "BONUS_BOX": "box",
-    "NITRO_SMALL": "nitro",
-    "NITRO_BIG": "nitro",
-    "BANANA": "hazard",
-    "BUBBLEGUM": "hazard",
+_ITEMS: dict[str, tuple[Literal["box", "nitro", "hazard", "other"], float, float]] = {
+    "BONUS_BOX": ("box", 0.65, 1.2),
+    "NITRO_SMALL": ("nitro", 0.4, 0.9),
+    "NITRO_BIG": ("nitro", 0.8, 1.5),
+    "BANANA": ("hazard", 0.5, 1.4),
+    "BUBBLEGUM": ("hazard", 0.5, 0.5),
 }
-"""Kinds of items by the game's own names."""
+"""Kind, radius and height of items by the game's own names; the sizes are from depth images."""
+_OTHER: tuple[Literal["other"], float, float] = ("other", 0.5, 1.0)
 
 
 def _start_engine(width: int, height: int, window: bool) -> ModuleType:
     """Import and initialise the game once; it draws at one size for the life of the process."""
-    global _engine, _graphics, _process
+    global _engine, _graphics, _process, _thread
     wanted = (width, height, window)
     if _engine is None:
         os.environ[VARIABLE] = str(patched_data(ensure_data()))
@@ -108,7 +114,8 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
         with _printing_to_stderr():
             pystk2.init(graphics)
-        _engine, _graphics, _process = pystk2, wanted, os.getpid()
+        _engine, _graphics = pystk2, wanted
+        _process, _thread = os.getpid(), threading.get_ident()
     elif _graphics != wanted:
         raise RaceInUseError(
             f"this process draws (width, height, window) = {_graphics} and cannot change to "
@@ -271,10 +278,11 @@ class Race:
 
     def items(self) -> list[Item]:
         """What lies on the road."""
-        return [
-            Item(_ITEMS.get(item.type.name, "other"), np.array(item.location, np.float64))
-            for item in self._world.items
-        ]
+        found = []
+        for item in self._world.items:
+            kind, radius, height = _ITEMS.get(item.type.name, _OTHER)
+            found.append(Item(kind, np.array(item.location, np.float64), radius, height))
+        return found
 
     def bodies(self) -> list[KartBody]:
         """Those of all karts, the observed one first."""
@@ -297,18 +305,16 @@ class Race:
 
     def image(self) -> npt.NDArray[np.uint8]:
         """Draw the frame: [height, width, 3]."""
+        if threading.get_ident() != _thread:
+            raise RaceInUseError(
+                "another thread started the game, and frames drawn in this one would be black: "
+                "make, reset and step an environment in one thread"
+            )
         return np.asarray(self._race.render_data[0].image)
 
-    def depth(self) -> npt.NDArray[np.float64]:
-        """Metres ahead of the camera: [height, width], from 1 to where the track ends its view."""
-        return self._camera().metres(self._race.render_data[0].depth)
-
-    def points(self) -> npt.NDArray[np.float64]:
-        """The points of the world that the frame's pixels show: [height, width, 3], metres."""
-        return self._camera().points(self._race.render_data[0].depth)
-
-    def _camera(self) -> camera.Camera:
-        return camera.look(str(self._stk.__file__))
+    def view(self) -> camera.View:
+        """How far away the pixels of the frame are, and where in the world."""
+        return camera.look(str(self._stk.__file__), self._race.render_data[0].depth)
 
     def _unload(self) -> None:
         if self._race is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kart_jax.checks import check
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
@@ -38,10 +39,12 @@ def replay(
         timeout: seconds to wait for a frame, the start of the game included.
 
     Yields:
-        the frame [height, width, 3] after the reset and after each action.
+        the frame [height, width, 3] after the reset and after each action; the last one again
+        where this race ends earlier.
 
     Raises:
         GameError: the other process ended or hung, or the game cannot run there.
+        ValueError: what `about` tells, or an action, is not possible there.
     """
     viewing = replace(
         config,
@@ -55,7 +58,9 @@ def replay(
         layout="thwc",
         state_vector=False,
     )
-    options = {name: about[name] for name in ("track", "reverse", "episode_seed")}
+    told = ("track", "reverse", "episode_seed")
+    check(set(told) <= set(about), "about", about, f"the info of a reset, with {', '.join(told)}")
+    options = {name: about[name] for name in told}
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_draw, args=(sender, viewing, options, actions), daemon=True)
@@ -72,7 +77,7 @@ def replay(
                 raise GameError(
                     f"the replay's process ended at frame {number}, exit status {process.exitcode}"
                 ) from None
-            if isinstance(frame, GameError):
+            if isinstance(frame, GameError | ValueError):
                 raise frame
             yield frame
     finally:
@@ -91,10 +96,14 @@ def _draw(
         env = KartEnv(config)
         observation, _ = env.reset(options=options)
         sender.send(observation[-1])
+        ended = False
         for action in actions:
-            sender.send(env.step(action)[0][-1])
+            if not ended:  # Other karts may have brought it to another end.
+                observation, _, terminated, truncated, _ = env.step(action)
+                ended = terminated or truncated
+            sender.send(observation[-1])
         env.close()
-    except GameError as error:
+    except (GameError, ValueError) as error:
         sender.send(error)
     except BrokenPipeError:  # Nobody looks any more.
         pass

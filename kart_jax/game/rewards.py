@@ -19,7 +19,8 @@ class Outcome:
     """Metres of road driven for the first time in this episode."""
     moved: float
     """Metres along the track, negative backwards."""
-    off_road: bool
+    off_road: float
+    """Game seconds of it off the road."""
     wrong_way: bool
     rescued: bool
     """A rescue began."""
@@ -41,7 +42,7 @@ PAR_SPEED = 10.0
 TERMS: dict[str, Callable[[Outcome], float]] = {
     "progress": lambda o: o.ground,
     "time": lambda o: o.seconds,
-    "off_road": lambda o: o.seconds * o.off_road,
+    "off_road": lambda o: o.off_road,
     "wrong_way": lambda o: o.seconds * o.wrong_way,
     "rescue": lambda o: float(o.rescued),
     "finish": lambda o: float(o.finished),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kart_jax.checks import check
+from kart_jax.checks import check, is_whole
 from kart_jax.game.actions import ActionSet, Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.config import RaceConfig
@@ -50,12 +50,12 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the option, the value and what is allowed.
     """
+    check(isinstance(options, Mapping), "options", options, "a dictionary")
     for name in options:
         check(name in RESET_OPTIONS, "options", name, "one of " + ", ".join(RESET_OPTIONS))
     reverse, seed = options.get("reverse", False), options.get("episode_seed", 0)
     check(isinstance(reverse, bool | np.bool_), "reverse", reverse, "True or False")
-    whole = isinstance(seed, int | np.integer)
-    check(whole and 0 <= seed < SEEDS, "episode_seed", seed, f"0 to {SEEDS - 1}")
+    check(is_whole(seed) and 0 <= seed < SEEDS, "episode_seed", seed, f"0 to {SEEDS - 1}")
 
 
 def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Start:

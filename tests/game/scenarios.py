@@ -1,8 +1,10 @@
 """What the tests on the real game do in processes of their own: plain functions."""
 
+import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,7 @@ def ai_lap(config: RaceConfig) -> dict[str, Any]:
         env.reset(seed=0)
         controls = []
         for _ in range(2000):
-            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            _, _, terminated, truncated, info = env.step(None)  # which is ignored
             controls.append(info["controls"])
             if terminated or truncated:
                 break
@@ -275,6 +277,98 @@ def two_at_once() -> None:
 def step_first() -> None:
     """A step before any reset."""
     KartEnv(PATIENT).step(IDLE)
+
+
+def step_after_the_end() -> None:
+    """A step after an episode that ended."""
+    env = KartEnv(replace(PATIENT, time_limit=0.1))
+    env.reset()
+    try:
+        for _ in range(2):
+            env.step(IDLE)
+    finally:
+        env.close()
+
+
+def draw_in_a_thread() -> None:
+    """Steps in another thread than that of the reset."""
+    env = KartEnv(PATIENT)
+    env.reset()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(env.step, IDLE).result()
+    finally:
+        env.close()
+
+
+def refused_reset() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a reset tells, and a step after another one that was refused."""
+    env = KartEnv(PATIENT)
+    try:
+        _, about = env.reset(seed=3)
+        with contextlib.suppress(ValueError):
+            env.reset(options={"track": "stadium"})
+        *_, info = env.step(FORWARD)
+        return about, info
+    finally:
+        env.close()
+
+
+def seen_ahead(config: RaceConfig, kind: str, metres: float) -> Any:
+    """The frame [H, W, C] from some metres before the first item of a kind on the track."""
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        race = env._race
+        assert race is not None
+        item = next(item for item in race.items() if item.kind == kind)
+        place = race.line.locate(item.location)
+        point, heading = race.line.point(max(place.along - metres, 0.0))
+        right = np.array([np.cos(heading), 0.0, -np.sin(heading)])
+        race.place(point + place.lateral * right + [0.0, 0.3, 0.0], heading)
+        for _ in range(8):
+            observation, *_ = env.step(IDLE)
+        return observation[-1]
+    finally:
+        env.close()
+
+
+def drawn_tracks(config: RaceConfig, resets: int) -> list[tuple[str, bool, float]]:
+    """What is raced in so many episodes: track, whether in reverse, and the heading [radians]."""
+    env = KartEnv(config)
+    seen = []
+    try:
+        for seed in range(resets):
+            _, about = env.reset(seed=seed)
+            seen.append((about["track"], about["reverse"], env.kart.heading))
+        return seen
+    finally:
+        env.close()
+
+
+def states(config: RaceConfig, actions: list[Any]) -> Any:
+    """The state vectors after the reset and each action, [steps + 1, S]."""
+    env = KartEnv(replace(config, state_vector=True))
+    try:
+        seen = [env.reset(seed=0)[0]["state"]]
+        seen += [env.step(action)[0]["state"] for action in actions]
+        return np.array(seen)
+    finally:
+        env.close()
+
+
+def every_info(config: RaceConfig, actions: list[Any]) -> list[tuple[float, dict[str, Any]]]:
+    """The reward and the info of each action of an episode."""
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        told = []
+        for action in actions:
+            _, reward, _, _, info = env.step(action)
+            told.append((reward, info))
+        return told
+    finally:
+        env.close()
 
 
 def train_peer(fields: dict[str, Any]) -> int:

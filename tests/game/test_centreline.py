@@ -62,6 +62,14 @@ def test_the_road_holds_what_is_within_its_width_and_near_its_height(ring: Centr
     assert ring.holds(np.zeros((0, 3)), 2.0, 1.0).shape == (0,)
 
 
+def test_a_long_segment_is_road_from_end_to_end() -> None:
+    line = CentreLine([[[0, 0, 0], [0, 0, 300]]], [[0, 300]], [10.0], [[0]], 300.0)
+    points = np.array([[0, 0, 5], [0, 0, 150], [4, 0, 299], [6, 0, 150], [0, 0, 310]])
+    for point, held in zip(points, [True, True, True, False, False], strict=True):
+        assert line.holds(point[None], 1.0, 1.0).tolist() == [held]
+    assert line.holds(points, 1.0, 1.0).tolist() == [True, True, True, False, False]
+
+
 def test_point_is_the_inverse_of_locate(ring: CentreLine) -> None:
     for metres in (0.0, 77.0, 399.0):
         point, heading = ring.point(metres)

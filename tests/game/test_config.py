@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from kart_jax.game import RaceConfig
@@ -10,16 +11,29 @@ from kart_jax.game import RaceConfig
     ("field", "value", "allowed"),
     [
         ("simulator", "mario", "supertuxkart, fake"),
-        ("track", (), "at least one track"),
+        ("track", (), "the name of a track"),
+        ("track", None, "the name of a track"),
+        ("track", (5,), "the name of a track"),
         ("track_weights", (1.0, 2.0), "1 numbers"),
         ("track_weights", (0.0,), "not all 0"),
+        ("track_weights", None, "1 numbers"),
+        ("track_weights", 1.0, "1 numbers"),
+        ("track_weights", ("a",), "1 numbers"),
+        ("track_weights", (float("inf"),), "1 numbers"),
         ("direction", "sideways", "forward, reverse, both"),
         ("laps", 0, "1 to 100"),
         ("difficulty", 3, "0, 1, 2"),
+        ("difficulty", 1.0, "whole number"),
+        ("difficulty", np.array([1]), "whole number"),
+        ("karts", True, "whole number"),
+        ("depth", 2, "True or False"),
+        ("hud", "false", "True or False"),
+        ("labels", None, "True or False"),
         ("karts", 0, "1 to 20"),
         ("karts", 21, "1 to 20"),
         ("driver", "cat", "agent, ai"),
-        ("height", 0, "8 to 4096"),
+        ("height", 0, "8 to 768"),
+        ("width", 1025, "8 to 1024"),
         ("width", 64.5, "whole number"),
         ("colour", "green", "grey, rgb"),
         ("stack", 0, "1 to 64"),
@@ -27,6 +41,9 @@ from kart_jax.game import RaceConfig
         ("step_seconds", 0.0, "multiple of 1/120"),
         ("step_seconds", 0.101, "multiple of 1/120"),
         ("step_seconds", 2.0, "up to 1 s"),
+        ("step_seconds", "0.1", "finite number"),
+        ("time_limit", None, "finite number"),
+        ("time_limit", float("inf"), "finite number"),
         ("action_repeat", 0, "1 to 100"),
         ("time_limit", 0.0, "more than 0"),
         ("stuck_seconds", -1.0, "more than 0"),
@@ -35,6 +52,9 @@ from kart_jax.game import RaceConfig
         ("reward", "money", "progress, original"),
         ("reward_weights", (("money", 1.0),), "progress, time"),
         ("reward_weights", (("time", float("nan")),), "finite"),
+        ("reward_weights", (("time", "x"),), "finite"),
+        ("reward_weights", ("time",), "terms and weights"),
+        ("reward_weights", 5, "terms and weights"),
         ("start_position", 2, "0 to 1"),
         ("start_jitter", 6.0, "0 to 5 metres"),
         ("start_actions", -1, "0 to 1000"),
@@ -82,3 +102,18 @@ def test_derived_values() -> None:
     assert config.channels == 4
     assert RaceConfig(depth=True, labels=True).channels == 3
     assert config.action_seconds == pytest.approx(0.2)
+
+
+def test_numpys_numbers_and_mappings_are_taken_as_plain_values() -> None:
+    config = RaceConfig(
+        stack=np.int64(4),  # type: ignore[arg-type]
+        depth=np.True_,  # type: ignore[arg-type]
+        time_limit=60,
+        reward_weights={"time": np.float32(-0.5)},  # type: ignore[arg-type]
+    )
+    assert config == RaceConfig(
+        stack=4, depth=True, time_limit=60.0, reward_weights=(("time", -0.5),)
+    )
+    kinds = [type(value) for value in (config.stack, config.depth, config.time_limit)]
+    assert kinds == [int, bool, float]
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["stack"] == 4

@@ -26,17 +26,19 @@ echo download >> "$LOG"
 sleep "${DOWNLOAD_SECONDS:-0}"
 touch game.deb fonts.deb
 """
-DPKG = """#!/bin/sh
+FOLDERS = [part for part in data.PARTS if not part.endswith(".xml")]
+FILES = [part for part in data.PARTS if part.endswith(".xml")]
+DPKG = f"""#!/bin/sh
 share=$3/usr/share
 case $2 in
 */fonts.deb) mkdir -p "$share/fonts/noto" && echo glyphs > "$share/fonts/noto/Noto.ttf" ;;
 *) data=$share/games/supertuxkart/data
-   mkdir -p $data/karts $data/models $data/shaders $data/textures $data/tracks $data/ttf
-   touch $data/supertuxkart.1.5
-   ln -s ../../../../fonts/noto/Noto.ttf $data/ttf/Noto.ttf ;;
+   mkdir -p $data && cd $data && mkdir {" ".join(FOLDERS)}
+   touch supertuxkart.1.5 {" ".join(FILES)}
+   ln -s ../../../../fonts/noto/Noto.ttf ttf/Noto.ttf ;;
 esac
 """
-PYSTK2 = """
+PYSTK2 = f"""
 import os, pathlib
 class GraphicsConfig:
     none = staticmethod(lambda: None)
@@ -47,9 +49,10 @@ def init(graphics):
         cache.mkdir()
         (cache / "SuperTuxKart-1.5-src.tar.gz").write_text("half of it")
         raise ConnectionError("the web is out of reach")
-    for part in ("karts", "models", "shaders", "textures", "tracks", "ttf"):
-        (data / part).mkdir(parents=True)
-    (data / "supertuxkart.1.5").touch()
+    for folder in {FOLDERS}:
+        (data / folder).mkdir(parents=True)
+    for file in {[*FILES, "supertuxkart.1.5"]}:
+        (data / file).touch()
     (cache / "1.5/__downloaded__.txt").touch()
 """
 
@@ -73,9 +76,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_data(folder: Path) -> Path:
-    for part in data.PARTS:
+    for part in FOLDERS:
         (folder / "data" / part).mkdir(parents=True)
-    (folder / "data" / f"supertuxkart.{fetch.VERSION}").touch()
+    for part in (*FILES, f"supertuxkart.{fetch.VERSION}"):
+        (folder / "data" / part).touch()
     return folder
 
 
@@ -127,12 +131,15 @@ def test_a_variable_that_names_the_wrong_folder_is_refused_with_the_reason(
     (dangling / "data/ttf/Thai.ttf").symlink_to("../nowhere.ttf")
     partial = make_data(cache / "partial")
     (partial / "data/tracks").rmdir()
+    without = make_data(cache / "without")
+    (without / "data/powerup.xml").unlink()
     for folder, reason in (
         (cache / "absent", "does not hold the file supertuxkart.1.5"),
         (good / "data", f"name the folder above it, {good}"),
         (older, "of another version: supertuxkart.1.4"),
         (dangling, "links to ../nowhere.ttf, which is missing"),
-        (partial, "the folder tracks is missing"),
+        (partial, "incomplete: tracks is missing"),
+        (without, "incomplete: powerup.xml is missing"),
     ):
         monkeypatch.setenv(data.VARIABLE, str(folder))
         with pytest.raises(DataError) as refusal:

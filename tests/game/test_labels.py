@@ -53,7 +53,7 @@ def test_karts_are_told_apart_from_the_observed_one_and_from_the_ground_below() 
 
 def test_a_kart_on_its_side_lies_along_the_ground() -> None:
     lying = kart(0.0, 5.0, up=np.array([1.0, 0.0, 0.0]))
-    assert named([(1.0, 0.25, 5), (0, 1.3, 5)], karts=[lying]) == ["kart", "background"]
+    assert named([(1.0, 0.25, 5), (0, 1.3, 5)], karts=[lying]) == ["kart", "road"]
 
 
 def test_items_stand_on_the_road_by_kind() -> None:
@@ -62,6 +62,9 @@ def test_items_stand_on_the_road_by_kind() -> None:
     points = [(0.2, 0.5, 10.0 * n + 20) for n in range(4)]
     assert named(points, items) == ["box", "nitro", "hazard", "road"]
     assert named([(0.2, 0.02, 20)], items) == ["road"]  # The ground under the box.
+    assert named([(0.7, 0.5, 20), (0.2, 1.3, 20)], items) == ["road", "road"]
+    tall = Item("nitro", np.array([0.0, 0.0, 20.0]), radius=0.8, height=1.5)
+    assert named([(0.7, 0.5, 20), (0.2, 1.3, 20)], [tall]) == ["nitro", "nitro"]
 
 
 def test_a_large_frame_is_labelled_like_a_small_one() -> None:

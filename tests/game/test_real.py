@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from kart_jax.game import RaceConfig, catalogue
+from kart_jax.game.actions import closest_actions
 from kart_jax.game.config import ActionSetName
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
@@ -95,16 +96,36 @@ def test_what_is_not_installed_is_refused_before_the_game_starts(field: str, val
 
 
 @pytest.mark.parametrize(
-    "options", [{"track": "stadium"}, {"trakc": "mines"}, {"reverse": "no"}, {"episode_seed": -1}]
+    "options",
+    [
+        {"track": "stadium"},
+        {"trakc": "mines"},
+        {"reverse": "no"},
+        {"episode_seed": -1},
+        {"episode_seed": True},
+        5,
+    ],
 )
 def test_reset_refuses_what_it_cannot_do(run: Run, options: dict[str, Any]) -> None:
     error = run(scenarios.message, scenarios.drive, PATIENT, [], 0, options)
     assert error.startswith("ValueError"), error
 
 
-@pytest.mark.parametrize("action", [[1, 0, 3, 0, 0, 0, 0], [1, 0, 1], None])
-def test_step_refuses_what_is_no_action(run: Run, action: Any) -> None:
-    error = run(scenarios.message, scenarios.drive, PATIENT, [action])
+@pytest.mark.parametrize(
+    ("action_set", "action"),
+    [
+        ("full", [1, 0, 3, 0, 0, 0, 0]),
+        ("full", [1, 0, 1]),
+        ("full", [[1, 2], [3]]),
+        ("full", None),
+        ("discrete", 11),
+        ("continuous", ["a", "b"]),
+        ("continuous", [0.0, float("nan")]),
+    ],
+)
+def test_step_refuses_what_is_no_action(run: Run, action_set: ActionSetName, action: Any) -> None:
+    config = replace(PATIENT, action_set=action_set)
+    error = run(scenarios.message, scenarios.drive, config, [action])
     assert error.startswith("ValueError: action = "), error
 
 
@@ -155,6 +176,55 @@ def test_holding_the_start_earns_the_start_boost(run: Run) -> None:
     boosted = replace(PATIENT, hold_start=True)
     first, second = (met["locations"] for met in run(scenarios.again, boosted, [7, 7], 20))
     np.testing.assert_array_equal(first, second)
+
+
+def test_time_is_the_same_however_it_is_cut_into_actions(run: Run) -> None:
+    """One second as ten actions, as twenty shorter ones, and as two that are repeated."""
+    driven = {}
+    for seconds, repeat, actions in ((0.1, 1, 10), (0.05, 1, 20), (0.1, 5, 2)):
+        config = replace(PATIENT, step_seconds=seconds, action_repeat=repeat)
+        driven[seconds, repeat] = run(scenarios.drive, config, [FORWARD] * actions)["locations"]
+    tenths, halves, repeated = driven.values()
+    np.testing.assert_allclose(halves[::2], tenths, atol=0.05)
+    np.testing.assert_array_equal(repeated, tenths[::5])
+
+
+@pytest.mark.parametrize(
+    ("action_set", "action", "meaning"),
+    [
+        ("reduced", [1, 0, 2, 0, 1, 0], [1, 0, 2, 0, 1, 0, 0]),
+        ("race", [2, 4, 1, 0], [1, 0, 2, 0, 1, 0, 0]),
+        ("race", [0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0]),
+        ("drive", [1, 0], [1, 0, 0, 0, 0, 0, 0]),
+        ("discrete", 4, [1, 0, 2, 0, 1, 0, 0]),
+        ("discrete", 9, [0, 1, 1, 0, 0, 0, 0]),
+        ("continuous", [-1.0, 1.0], [1, 0, 0, 0, 0, 0, 0]),
+        ("continuous", [1.0, -1.0], [0, 1, 2, 0, 0, 0, 0]),
+    ],
+)
+def test_action_sets_say_the_same_in_other_words(
+    run: Run, action_set: ActionSetName, action: Any, meaning: list[int]
+) -> None:
+    """As the full set, after a second of full throttle in either."""
+    ahead = closest_actions(action_set, np.array([[0, 1, 0, 0, 0, 0, 0]]))[0]
+    said = run(
+        scenarios.drive, replace(PATIENT, action_set=action_set), [ahead] * 10 + [action] * 15
+    )
+    meant = run(scenarios.drive, PATIENT, [FORWARD] * 10 + [meaning] * 15)
+    np.testing.assert_allclose(said["locations"], meant["locations"], atol=1e-4)
+    assert said["rewards"] == pytest.approx(meant["rewards"], abs=1e-4)
+
+
+def test_tracks_and_directions_are_drawn_at_resets(run: Run) -> None:
+    config = replace(PATIENT, track=("lighthouse", "olivermath"), track_weights=(0.0, 1.0))
+    tracks = run(scenarios.drawn_tracks, config, 2)
+    assert [track for track, *_ in tracks] == ["olivermath"] * 2
+    both = run(scenarios.drawn_tracks, replace(PATIENT, direction="both"), 6)
+    headings = {reverse: heading for _, reverse, heading in both}
+    assert set(headings) == {False, True}
+    assert abs(math.cos(headings[True] - headings[False]) + 1.0) < 0.3  # the other way round
+    ((_, reverse, heading),) = run(scenarios.drawn_tracks, replace(PATIENT, direction="reverse"), 1)
+    assert (reverse, heading) == (True, headings[True])
 
 
 def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
@@ -212,7 +282,13 @@ def test_opponents_race_and_the_position_is_told(run: Run) -> None:
     ("config", "steps"),
     [
         (
-            replace(PATIENT, track=("lighthouse", "zengarden"), random_start=0.5, start_actions=5),
+            replace(
+                PATIENT,
+                track=("lighthouse", "zengarden"),
+                random_start=0.5,
+                start_actions=5,
+                start_jitter=1.0,
+            ),
             50,
         ),
         # Half a second after GO the game's drivers may choose other ways than before.
@@ -287,6 +363,19 @@ def test_a_short_cut_gains_nothing(run: Run) -> None:
     assert sum(driven["after"]) < 1.0
 
 
+def test_the_default_reward_is_the_sum_of_its_terms(run: Run) -> None:
+    """Straight on, off the road and into the fence; by seconds off the road, not by actions."""
+    config = replace(PATIENT, action_repeat=3, reward_weights={"drift": 0.5}, time_limit=7.2)
+    driven = run(scenarios.every_info, config, [[1, 0, 1, 0, 1, 0, 0]] * 24)
+    weights = {**SCHEMES["progress"], "drift": 0.5}
+    for reward, info in driven:
+        terms = info["reward_terms"]
+        assert reward == pytest.approx(sum(weights[name] * terms[name] for name in terms))
+    off_road = sum(info["reward_terms"]["off_road"] for _, info in driven)
+    assert 0.1 < off_road < 7.2
+    assert driven[-1][1]["episode"]["off_road_seconds"] == pytest.approx(off_road)
+
+
 def test_the_original_reward_is_the_sum_of_its_terms(run: Run) -> None:
     drifting = [1, 0, 0, 0, 1, 0, 0]
     drive = run(
@@ -308,12 +397,19 @@ def test_every_rescue_is_counted_once(run: Run) -> None:
 
 def test_misuse_is_told_apart(run: Run) -> None:
     assert "call reset()" in run(scenarios.message, scenarios.step_first)
+    assert "has ended (time_limit)" in run(scenarios.message, scenarios.step_after_the_end)
+    assert "in one thread" in run(scenarios.message, scenarios.draw_in_a_thread)
     assert "has a race already" in run(scenarios.message, scenarios.two_at_once)
     other_size = replace(PATIENT, width=80)
     assert "another process" in run(scenarios.message, scenarios.reset_once, other_size)
     other_driver = replace(PATIENT, driver="ai")
     assert "cannot change to 'ai'" in run(scenarios.message, scenarios.reset_once, other_driver)
     run(scenarios.check, PATIENT)
+
+
+def test_a_refused_reset_leaves_the_episode_as_it_was(run: Run) -> None:
+    about, info = run(scenarios.refused_reset)
+    assert about == {name: info[name] for name in about}
 
 
 def test_the_frame_is_the_observations_own_in_colour(run: Run) -> None:
@@ -378,6 +474,14 @@ def test_frames_of_any_size_are_drawn_straight(run: Run, run_apart: Run) -> None
     assert np.abs(resized.astype(float) - straight).mean() < 0.4 * straight.std()
 
 
+def test_the_largest_frame_is_drawn_whole(run: Run, run_apart: Run) -> None:
+    large = run_apart(scenarios.reset_once, replace(PATIENT, height=768, width=1024), "rgb_array")
+    assert large.shape == (768, 1024, 3)
+    small = large.reshape(48, 16, 64, 16, 3).mean((1, 3))
+    straight = run(scenarios.reset_once, PATIENT, "rgb_array")
+    assert np.abs(small - straight).mean() < 0.4 * straight.std()
+
+
 def test_depth_grows_towards_the_horizon(run: Run) -> None:
     seen = run(scenarios.drive, replace(PATIENT, depth=True), [])["first"][-1]
     metres = 1e3 ** (seen[..., 1] / 255.0)
@@ -402,6 +506,27 @@ def test_labels_tell_what_the_colours_show(run: Run) -> None:
     assert not (alone[..., 3] // SPACING == LABELS.index("opponent")).any()
 
 
+@pytest.mark.parametrize("kind", ["box", "nitro", "hazard"])
+def test_items_are_labelled_where_they_stand(run: Run, kind: str) -> None:
+    config = replace(PATIENT, track=("scotland",), colour="rgb", labels=True)
+    seen = run(scenarios.seen_ahead, config, kind, 5.0)
+    rows, columns = np.nonzero(seen[..., 3] // SPACING == LABELS.index(kind))
+    assert len(rows) > 3
+    middle = np.abs(columns - 31.5) < 8  # others of the kind may stand further away
+    assert middle.any()
+    item = seen[rows[middle], columns[middle], :3].mean(0)
+    ground = seen[-4:, :, :3].mean((0, 1))
+    assert np.abs(item - ground).max() > 25.0
+
+
+def test_a_replay_tells_what_it_cannot_race(run: Run) -> None:
+    about = {"track": "nowhere", "reverse": False, "episode_seed": 1}
+    with pytest.raises(ValueError, match="track = 'nowhere'"):
+        next(replay(PATIENT, about, []))
+    with pytest.raises(ValueError, match=r"about = \{\}"):
+        next(replay(PATIENT, {}, []))
+
+
 def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
     config = replace(PATIENT, random_start=1.0, colour="rgb")
     actions = scenarios.sampled(config, 30, 1)
@@ -423,6 +548,17 @@ def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
 def test_stable_baselines_trains_without_a_wrapper(run_apart: Run, view: dict[str, Any]) -> None:
     pytest.importorskip("stable_baselines3")
     assert run_apart(scenarios.train_peer, {"stack": 4, "action_set": "drive", **view}) == 64
+
+
+def test_the_state_vector_tells_right_from_left(run: Run) -> None:
+    """Right of the centre line, and turned to the right of it, are positive."""
+    left, ahead, right = (
+        run(scenarios.states, PATIENT, [FORWARD] * 8 + [[1, 0, steer, 0, 0, 0, 0]] * 12)
+        for steer in range(3)
+    )
+    sine, lateral = 1, 3
+    assert left[-1, sine] < ahead[-1, sine] - 0.1 < right[-1, sine] - 0.2
+    assert left[-1, lateral] < ahead[-1, lateral] - 0.5 < right[-1, lateral] - 1.0
 
 
 def test_the_state_vector_is_finite_and_speeds_up(run: Run) -> None:

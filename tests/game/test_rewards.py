@@ -11,7 +11,7 @@ DULL = Outcome(
     seconds=0.1,
     ground=0.0,
     moved=0.0,
-    off_road=False,
+    off_road=0.0,
     wrong_way=False,
     rescued=False,
     jumped=False,
@@ -34,7 +34,7 @@ def test_every_named_scheme_exists_and_uses_known_terms() -> None:
     [
         ({"ground": 2.5}, "progress", 2.5),
         ({"moved": -2.0}, "moved", -2.0),
-        ({"off_road": True}, "off_road", 0.1),
+        ({"off_road": 0.05}, "off_road", 0.05),
         ({"wrong_way": True}, "wrong_way", 0.1),
         ({"rescued": True}, "rescue", 1.0),
         ({"jumped": True}, "jump", 1.0),
@@ -56,7 +56,7 @@ def test_a_term(change: dict[str, object], term: str, value: float) -> None:
 
 
 def test_the_reward_is_the_weighted_sum_of_its_terms() -> None:
-    reward, terms = Reward("progress", {})(replace(DULL, ground=3.0, off_road=True))
+    reward, terms = Reward("progress", {})(replace(DULL, ground=3.0, off_road=0.1))
     assert reward == pytest.approx(0.1 * 3.0 - 0.1 * 0.1 - 0.1 * 0.1)
     assert reward == pytest.approx(sum(SCHEMES["progress"][name] * terms[name] for name in terms))
 
