@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,19 @@ PARTS = (
 def cache_dir() -> Path:
     """Return the folder where fetched data is kept; follows XDG_CACHE_HOME."""
     return user_cache_path("kart_jax")
+
+
+def profile_dir() -> Path:
+    """Return the folder, which exists, for what the game writes: players, highscores, a log."""
+    folder = cache_dir() / "profile"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+    else:
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="kart_jax-"))
 
 
 def find_problem(folder: Path) -> str | None:

@@ -92,6 +92,8 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
     def __init__(self, config: RaceConfig, render_mode: str | None = None) -> None:
         """Prepare a game of `config`; `reset` starts the first episode."""
         self.config = config
+        modes = [None, *self.metadata["render_modes"]]
+        check(render_mode in modes, "render_mode", render_mode, f"one of {modes}")
         self.render_mode = render_mode
         for name in ("depth", "labels", "state_vector"):
             check(not getattr(config, name), name, True, "False: the fake game has none")

@@ -1,4 +1,4 @@
-"""Drawing without a display: what must be settled before the game is started."""
+"""What must be settled before the game is started: its environment, and that it can draw."""
 
 import os
 import subprocess
@@ -6,13 +6,15 @@ import sys
 import tempfile
 
 from kart_jax.game import egl_probe
+from kart_jax.game.data import profile_dir
 from kart_jax.game.errors import GraphicsError
 
 _ANISOTROPY = "-GL_EXT_texture_filter_anisotropic -GL_ARB_texture_filter_anisotropic"
 
 
 def prepare_environment() -> None:
-    """Set the environment variables that make frames cheap; the user's own values win.
+    """Set the environment variables that make frames cheap, and races leave alone the profile of
+    a user who plays the game; the user's own values win.
 
     Mesa's software rasteriser draws a small frame 50 times slower with anisotropic
     filtering, which only its extension list can turn off, and is best left to draw in
@@ -22,6 +24,7 @@ def prepare_environment() -> None:
     os.environ.setdefault("LP_NUM_THREADS", "0")
     # Nothing is kept there, but a window system's library complains where it is not set.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    os.environ.setdefault("SUPERTUXKART_SAVEDIR", str(profile_dir()))
 
 
 def check_graphics(window: bool) -> None:

@@ -105,6 +105,18 @@ def test_nothing_is_found_in_an_empty_cache(cache: Path) -> None:
     assert data.find_data() is None
 
 
+def test_what_the_game_writes_goes_to_the_cache_or_else_to_a_temporary_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.profile_dir() == cache / "profile"
+    assert data.profile_dir().is_dir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    elsewhere = data.profile_dir()
+    assert elsewhere.is_dir()
+    elsewhere.rmdir()
+
+
 def test_the_variable_wins_over_the_caches(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = make_data(cache.parent / "named")
     make_data(data.cached_data())

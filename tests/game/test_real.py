@@ -465,6 +465,14 @@ def test_data_of_another_version_is_refused(run_apart: Run, tmp_path: Path) -> N
     assert "1.4" in error
 
 
+def test_the_profile_of_a_user_who_plays_is_left_alone(run_apart: Run, tmp_path: Path) -> None:
+    folders = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    (tmp_path / "config").mkdir()
+    error = run_apart(scenarios.message, scenarios.reset_once, PATIENT, **folders)
+    assert error == "no error"
+    assert not list((tmp_path / "config").iterdir())
+
+
 def test_frames_of_any_size_are_drawn_straight(run: Run, run_apart: Run) -> None:
     """A width that is no multiple of four would show in slanted rows."""
     straight = run(scenarios.reset_once, PATIENT, "rgb_array")
