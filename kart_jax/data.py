@@ -1,4 +1,4 @@
-"""Find or fetch the game's data, and print where it is: `python -m kart_jax.data`."""
+"""`python -m kart_jax.data`: find or fetch the game's data, and print where it is."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Check a machine before training on it: `python -m kart_jax.doctor`.
+"""`python -m kart_jax.doctor`: check a machine before training on it.
 
 One line for each check, with the remedy where something is amiss. The exit status is 1 if
 training cannot run.

@@ -1,4 +1,4 @@
-"""Print a preset's network, layer by layer: `python -m kart_jax.summary --preset seed`.
+"""`python -m kart_jax.summary --preset seed`: print a preset's network, layer by layer.
 
 Nothing is allocated: shapes and parameters are those of the network traced abstractly.
 """
