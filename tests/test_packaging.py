@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def test_accelerator_builds_are_of_the_same_jax() -> None:
     assert [jax_bound(line) for line in lines if line.startswith("jax")] == [bound]
     tpu = re.findall(r'"(jax\[tpu\][^"]*)"', (ROOT / "README.md").read_text())
     assert [jax_bound(requirement) for requirement in tpu] == [bound]
+
+
+def test_the_package_is_found_beside_a_clone_that_has_its_name(tmp_path: Path) -> None:
+    """As in a notebook that lies in the folder in which `git clone` was run."""
+    (tmp_path / "kart_jax").symlink_to(ROOT)
+    program = "import kart_jax, pathlib; print(kart_jax.load_policy.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "load_policy\n", done.stderr
 
 
 def test_versions_agree() -> None:
