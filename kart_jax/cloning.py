@@ -1,5 +1,6 @@
 """Behaviour cloning: a network learns what a guide would do, and what driving is worth."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import serialization
 from numpy.typing import NDArray
 
 from kart_jax.demonstrations import Demonstration
@@ -102,6 +104,28 @@ class Cloner:
         params = self.variables["params"]
         self._state = self._optimiser.init(params), self._average.init(params)
         self._step = jax.jit(self._take_step)
+
+    def to_bytes(self) -> bytes:
+        """All that learning has changed."""
+        weights = jax.device_get((self._last, self._state, self.variables))
+        random = json.dumps(self._rng.bit_generator.state)
+        return serialization.to_bytes({"weights": weights, "random": random})
+
+    def restore(self, learnt: bytes) -> None:
+        """Go on from what another cloner of the same policy had learnt.
+
+        Raises:
+            ValueError: it is of another policy.
+        """
+        own = {"weights": (self._last, self._state, self.variables), "random": ""}
+        stored = serialization.from_bytes(own, learnt)
+        shapes, others = (
+            [x.shape for x in jax.tree.leaves(tree["weights"])] for tree in (own, stored)
+        )
+        if shapes != others:
+            raise ValueError("what was learnt is of another policy")
+        self._last, self._state, self.variables = stored["weights"]
+        self._rng.bit_generator.state = json.loads(stored["random"])
 
     def learn(
         self, samples: Samples, batch: int, steps: int, check: Callable[[], None]

@@ -84,7 +84,7 @@ def _listen(heard: socket.socket) -> None:
             if _next_request(heard) is None:
                 return
         except TimeoutError:
-            os.write(2, b"error: no clean end in time; the last whole checkpoint stands\n")
+            os.write(2, b"error: no clean end in time; what was saved before stands\n")
         os._exit(128 + first)
 
 

@@ -50,7 +50,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
         if processes.is_first and not config.run.quiet:
-            print(f"Training in {run_dir}; compiling first, for a minute or two.", flush=True)
+            print(f"Training in {run_dir}; {_first(config, run_dir)}.", flush=True)
         finished = Trainer(config, run_dir, devices, make).train()
     leave()
     if processes.is_first and not config.run.quiet:
@@ -75,6 +75,20 @@ def check_extras(config: TrainConfig) -> None:
         check_wandb()
 
 
+def _first(config: TrainConfig, run_dir: Path) -> str:
+    """What a run begins with, in words."""
+    from kart_jax.checkpoints import ever_saved
+    from kart_jax.imitate import FOLDER
+
+    steps = 0 if config.run.init_from else config.imitation.imitation_steps
+    if not steps or (run_dir / FOLDER).exists() or ever_saved(run_dir / "checkpoints"):
+        return "compiling first, for a minute or two"
+    first = f"imitating first, for {steps:,} steps"
+    if config.run.minutes is None:
+        return first
+    return f"{first}, which count but are not cut short by --minutes {config.run.minutes:g}"
+
+
 def _show(run_dir: Path, finished: bool) -> None:
     """Drive the trained policy once and say where to look next."""
     from kart_jax.checkpoints import ever_saved
@@ -89,7 +103,8 @@ def _show(run_dir: Path, finished: bool) -> None:
     if ever_saved(run_dir / "checkpoints"):
         print(f"  {python} -m kart_jax.play {run_dir} --episodes 10")
     print(f"  {python} -m kart_jax.train --resume --run-dir {run_dir}")
-    print(f"  {python} -m tensorboard.main --logdir {run_dir}")
+    if (run_dir / "tensorboard").exists():
+        print(f"  {python} -m tensorboard.main --logdir {run_dir}")
 
 
 if __name__ == "__main__":

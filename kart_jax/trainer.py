@@ -19,7 +19,7 @@ from kart_jax.config import RunConfig, TrainConfig
 from kart_jax.console import Console
 from kart_jax.evaluator import Evaluator
 from kart_jax.game import make_env
-from kart_jax.imitate import FOLDER, imitate
+from kart_jax.imitate import imitate
 from kart_jax.learner import Learner, NonFiniteError, Update
 from kart_jax.metrics import EpisodeWindow, MetricsWriter, Stopwatch
 from kart_jax.parallel import AXIS, Devices
@@ -98,7 +98,8 @@ class Trainer:
         source = self._find_source()
         self._able = cluster.any(isinstance(source, Policy)) and config.run.eval_steps > 0
         # After a resume not the same races again.
-        seed = derive_seed(config.run.seed, self.step) if self.step else config.run.seed
+        begun = self.step
+        seed = derive_seed(config.run.seed, begun) if begun else config.run.seed
         first = cluster.index * config.workers.num_envs
         with KartVectorEnv(config.race, self._workers, seed, self._make, first) as envs:
             with self.stopwatch("compile and load"):
@@ -130,6 +131,8 @@ class Trainer:
                 self._recorder.close(wait=False)
                 self._writer.close()
         if not self._console_options.quiet:
+            if finished and self.step == begun:
+                print("\nNo PPO: the time, or the steps, were up before its first update.")
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
         return finished
 
@@ -155,10 +158,8 @@ class Trainer:
         source = find_source(self.config, self.run_dir)
         if source is not None or not self.config.imitation.imitation_steps:
             return source
-        imitated = self.run_dir / FOLDER
-        if not imitated.exists():
-            with self.stopwatch("imitate"):
-                imitate(self.config, self._spec, self.run_dir, self._stop, self._make)
+        with self.stopwatch("imitate"):
+            imitated = imitate(self.config, self._spec, self.run_dir, self._stop, self._make)
         return load_policy(imitated)
 
     @property

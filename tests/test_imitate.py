@@ -1,12 +1,16 @@
 """The stage before PPO on the fake game: what it makes, logs, refuses, and hands on."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kart_jax import imitate, train
+from kart_jax.cloning import Cloner
 from kart_jax.game import RaceConfig
 from kart_jax.policy.policy import load_policy
 from kart_jax.trials import make_trial, run_trials
@@ -48,6 +52,41 @@ def test_every_round_is_logged(imitated: Path) -> None:
     assert lines[-1]["same"] > 0.85
     assert [line["steps"] for line in lines] == sorted({line["steps"] for line in lines})
     assert lines[-1]["steps"] >= 4000
+
+
+def test_a_run_that_was_stopped_goes_on_after_its_last_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped in its third round, by a signal to the process itself."""
+    run_dir, learn, rounds = tmp_path / "run", Cloner.learn, []
+
+    def learn_until_stopped(cloner: Cloner, *arguments: Any) -> dict[str, float]:
+        rounds.append(len(arguments[0]))
+        if len(rounds) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(cloner, *arguments)
+
+    monkeypatch.setattr(Cloner, "learn", learn_until_stopped)
+    assert imitate.main([*FLAGS, "--run-dir", str(run_dir)]) == 0
+    said = capsys.readouterr().out
+    assert f"imitate --resume --run-dir {run_dir}" in said
+    assert "imitation 2/4" in said
+    assert "imitation 3/4" not in said
+    assert not (run_dir / imitate.FOLDER).exists()
+    monkeypatch.setattr(Cloner, "learn", learn)
+    assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0
+    said = capsys.readouterr().out
+    assert "imitation 2/4" not in said
+    assert "imitation 3/4: the policy drove" in said
+    lines = [json.loads(x) for x in (run_dir / imitate.LOG).read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3, 4]
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+    assert lines[2]["steps"] > lines[1]["steps"] + 900
+    assert lines[3]["same"] > 0.8
+    assert load_policy(run_dir / imitate.FOLDER)
+    assert not (run_dir / imitate.ROUNDS).exists()
+    assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0  # There is nothing to do.
+    assert "imitation 4/4" not in capsys.readouterr().out
 
 
 def test_training_begins_with_it_and_goes_on_with_it(
