@@ -6,7 +6,7 @@ seeds that training does not draw. The game's AI starts as it stands.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kart_jax.checks import check, check_choice
-from kart_jax.commands import check_output, command
+from kart_jax.commands import INTERRUPTED, check_output, command
 from kart_jax.config import race_of
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
@@ -31,8 +31,8 @@ class EvaluateConfig:
 
     policy: Annotated[str, tyro.conf.Positional]
     """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name."""
-    tracks: str | None = None
-    """Tracks, separated by commas; by default those of the training."""
+    tracks: tuple[str, ...] | None = None
+    """Tracks, separated by spaces or commas; by default those of the training."""
     episodes: int = 20
     """Greedy episodes of the policy on each track."""
     baseline_episodes: int = 5
@@ -53,6 +53,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
+        check(self.tracks != (), "tracks", self.tracks, "at least one track")
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(self.baseline_episodes >= 0, "baseline_episodes", self.baseline_episodes, "0 or more")
         most = SELECTION_SEEDS - max(self.episodes, self.baseline_episodes)
@@ -66,14 +67,16 @@ class EvaluateConfig:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate as the command line says; print a table for each track."""
+    """Evaluate as the command line says; print a table for each track, the one so far on Ctrl-C."""
     config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
     if config.plot is not None:
         check_plots()
         config.plot.mkdir(parents=True, exist_ok=True)
-    report = evaluate(config, _show_progress)
+    report, whole = evaluate(config)
     for track, figures in report["tracks"].items():
         Console().print(_table(track, figures, report["settings"]))
+    if not whole:
+        return INTERRUPTED
     if config.json is not None:
         config.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     if config.plot is not None:
@@ -81,14 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def evaluate(
-    config: EvaluateConfig, progress: Callable[[int, int, TrialResult], None] | None = None
-) -> dict[str, Any]:
-    """Drive all episodes; the report that `--json` writes.
+def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
+    """Drive all episodes, or those until Ctrl-C, and tell of each.
 
-    Args:
-        config: what to drive.
-        progress: told the episodes done, their number in all, and the newest one.
+    Returns:
+        The report that `--json` writes, and whether all was driven.
 
     Raises:
         ValueError: a track or a value is not to be had.
@@ -102,19 +102,22 @@ def evaluate(
     trials = list(list_trials(config, race))
     for trial in trials:
         check_installed(trial.race(race))
-    results = []
-    for result in run_trials(race, trials, policy.act, config.workers):
-        results.append(result)
-        if progress is not None:
-            progress(len(results), len(trials), result)
+    _show_plan(config, trials)
+    results: list[TrialResult] = []
+    try:
+        for result in run_trials(race, trials, policy.act, config.workers):
+            results.append(result)
+            _show_progress(len(results), len(trials), result)
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(results)} of {len(trials)} episodes", file=sys.stderr)
     order = {trial: number for number, trial in enumerate(trials)}
     results.sort(key=lambda result: order[result.trial])
-    return report(config, race, results)
+    return report(config, race, results), len(results) == len(trials)
 
 
 def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     """The policy's episodes on each track, then the other drivers'."""
-    tracks = race.track if config.tracks is None else tuple(config.tracks.split(","))
+    tracks = race.track if config.tracks is None else tuple(",".join(config.tracks).split(","))
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
     others: list[tuple[Driver, int]] = [("ai", 0), ("ai", 1), ("ai", 2)]
@@ -131,9 +134,9 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
 def report(
     config: EvaluateConfig, race: RaceConfig, results: Sequence[TrialResult]
 ) -> dict[str, Any]:
-    """The figures of each track, and of its other drivers under `baselines`."""
+    """The figures of each track that the policy drove, its other drivers' under `baselines`."""
     tracks: dict[str, Any] = {}
-    for track in dict.fromkeys(r.trial.track for r in results):
+    for track in dict.fromkeys(r.trial.track for r in results if r.trial.driver == "policy"):
         here = [r for r in results if r.trial.track == track]
         drivers: dict[str, list[TrialResult]] = {}
         for result in here:
@@ -150,7 +153,7 @@ def report(
             "baselines": figures,
             "outline": here[0].outline,
         }
-    own = next(r.trial for r in results if r.trial.driver == "policy")
+    own = next(list_trials(config, race))
     settings = {
         "policy": config.policy,
         "seed": config.seed,
@@ -165,6 +168,18 @@ def report(
 
 def _name(trial: Trial) -> str:
     return f"ai {trial.difficulty}" if trial.driver == "ai" else trial.driver
+
+
+def _show_plan(config: EvaluateConfig, trials: Sequence[Trial]) -> None:
+    """Tell what will be driven: other drivers may take longer than the policy."""
+    own = sum(trial.driver == "policy" for trial in trials)
+    print(
+        f"driving {own} episodes of the policy and {len(trials) - own} of other drivers "
+        f"(--baseline-episodes {config.baseline_episodes}) "
+        f"on {', '.join(dict.fromkeys(trial.track for trial in trials))}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _show_progress(done: int, total: int, result: TrialResult) -> None:

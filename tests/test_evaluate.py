@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kart_jax import trials
+from kart_jax import evaluate, trials
+from kart_jax.commands import INTERRUPTED
 from kart_jax.evaluate import main
 from kart_jax.game import RaceConfig
 from kart_jax.trials import Driver, Trial, TrialResult, make_trial, run_trials
@@ -23,7 +25,7 @@ def test_the_report_has_every_track_driver_and_episode(
     policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out.json"
-    command = f"{policy} --tracks bends,other --episodes 3 --baseline-episodes 1 --json {path}"
+    command = f"{policy} --tracks bends other --episodes 3 --baseline-episodes 1 --json {path}"
     assert main(command.split()) == 0
     report = json.loads(path.read_text())
     assert list(report["tracks"]) == ["bends", "other"]
@@ -37,9 +39,31 @@ def test_the_report_has_every_track_driver_and_episode(
         assert all(f["count"] == 1 for f in figures["baselines"].values())
         for name in ("finish_rate", "lap_time_mean", "lap_time_best"):
             assert name in figures
-    printed = capsys.readouterr().out
-    assert "bends, difficulty 2, 0 opponents" in printed
-    assert "straight" in printed
+    printed = capsys.readouterr()
+    assert "bends, difficulty 2, 0 opponents" in printed.out
+    assert "straight" in printed.out
+    plan, *progress = printed.err.splitlines()
+    assert plan.startswith("driving 6 episodes of the policy and 12 of other drivers")
+    assert plan.endswith("on bends, other")
+    assert len(progress) == 18
+
+
+def test_an_interrupt_shows_the_table_so_far(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_one(*arguments: Any) -> Iterator[TrialResult]:
+        yield from islice(run_trials(*arguments), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "run_trials", run_one)
+    path = tmp_path / "out.json"
+    command = f"{policy} --tracks bends,other --episodes 1 --workers 1 --json {path}"
+    assert main(command.split()) == INTERRUPTED
+    printed = capsys.readouterr()
+    assert "bends, difficulty" in printed.out
+    assert "other, difficulty" not in printed.out
+    assert "interrupted after 1 of 62 episodes" in printed.err
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -47,6 +71,7 @@ def test_the_report_has_every_track_driver_and_episode(
     [
         ("nowhere", "nowhere does not exist"),
         ("POLICY --json /no/such/folder/out.json", "a file in a folder that exists"),
+        ("POLICY --tracks", "tracks = () is not allowed"),
         ("POLICY --episodes 0", "episodes = 0 is not allowed"),
         ("POLICY --seed -1", "seed = -1 is not allowed"),
         ("POLICY --opponents 20", "opponents = 20 is not allowed"),
