@@ -1,5 +1,6 @@
 """`python -m kart_jax.export`: a checkpoint's policy as one folder of plain files, to share."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from kart_jax.commands import command
 class ExportConfig:
     """What to export, and where to."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """A run's folder (its best checkpoint, or else its newest) or a checkpoint's."""
+    policy: Annotated[str, tyro.conf.Positional]
+    """A run's folder (its best checkpoint, or else its newest) or a checkpoint's; an exported
+    policy's, or a shipped policy's name, is copied."""
     folder: Annotated[Path, tyro.conf.Positional]
     """A new folder for the policy's files."""
 
@@ -31,25 +33,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def export(policy: Path, folder: Path) -> None:
-    """Write the policy of a run or checkpoint to a new folder.
+def export(policy: str, folder: Path) -> None:
+    """Write the policy of a run or checkpoint, or copy an exported one, to a new folder.
 
     Raises:
-        CheckpointError: there is no whole checkpoint.
+        CheckpointError: there is no whole checkpoint, nor such a name.
         ValueError: the folder holds something already.
     """
     from kart_jax import checkpoints
-    from kart_jax.policy.exported import write_policy
-    from kart_jax.policy.policy import PolicySpec
+    from kart_jax.policy.exported import is_exported, write_policy
+    from kart_jax.policy.policy import PolicySpec, find_folder
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: choose another folder")
-    checkpoint = checkpoints.find(policy)
+    source = find_folder(policy)
+    if is_exported(source):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        return
+    checkpoint = checkpoints.find(source)
     progress = checkpoints.read_progress(checkpoint)
     spec = PolicySpec.from_dict(progress["policy"])
     variables = checkpoints.read_policy(checkpoint, spec.template())
     folder.mkdir(parents=True, exist_ok=True)
-    write_policy(folder, spec, variables, progress["config"], progress["step"])
+    config = progress["config"]
+    begun = config["run"]["init_from"] is not None  # with a policy, and so without imitation
+    imitated = 0 if begun else config["imitation"]["imitation_steps"]
+    write_policy(folder, spec, variables, config, progress["step"], imitated)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import pytest
 import kart_jax
 from kart_jax import export
 from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
-from kart_jax.config import TrainConfig
+from kart_jax.config import RunConfig, TrainConfig
+from kart_jax.imitation import ImitationConfig
 from kart_jax.policy import policy as policies
 from kart_jax.policy.policy import Policy, PolicySpec
 from tests.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
@@ -29,16 +30,28 @@ np.savez("answer.npz", actions=actions, values=values)
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with two checkpoints, of which the first raced best."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = TrainConfig(race=RACE, network=NETWORK)
+    write_checkpoints(folder, {10: {"eval/finish_rate": 0.5}, 20: None})
+    return folder
+
+
+def write_checkpoints(
+    folder: Path,
+    steps: dict[int, dict[str, float] | None],
+    imitated: int = 0,
+    init_from: str | None = None,
+) -> None:
+    """Checkpoints at some steps, each with what it raced best by."""
+    begun = RunConfig(init_from=Path(init_from) if init_from else None)
+    imitation = ImitationConfig(imitation_steps=imitated)
+    config = TrainConfig(run=begun, race=RACE, network=NETWORK, imitation=imitation)
     spec = PolicySpec(NETWORK, ACTIONS, config.observation_shape)
     saver = Checkpoints(folder, keep=1)
-    for step, best in ((10, {"eval/finish_rate": 0.5}), (20, None)):
+    for step, best in steps.items():
         frames = np.zeros((1, *config.observation_shape), np.uint8)
         variables = jax.tree.map(np.asarray, spec.module().init(jax.random.key(step), frames))
         progress = {"policy": spec.to_dict(), "config": config.to_dict(), "step": step}
         saver.save(Checkpoint(step, variables, {"unused": np.zeros(1)}, progress), best)
     assert saver.close()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +59,29 @@ def exported(run: Path) -> Path:
     folder = run.parent / "exported"
     assert export.main([str(run), str(folder)]) == 0
     return folder
+
+
+@pytest.mark.parametrize(
+    ("imitated", "step", "training"),
+    [
+        (0, 20, "for 20 steps"),
+        (5000, 0, "by imitation of the guide for 5,000 steps"),
+        (5000, 20, "by imitation of the guide for 5,000 steps, then by PPO for 20"),
+    ],
+)
+def test_the_readme_tells_of_imitation(
+    imitated: int, step: int, training: str, tmp_path: Path
+) -> None:
+    write_checkpoints(tmp_path / "run", {step: None}, imitated)
+    export.export(str(tmp_path / "run"), tmp_path / "exported")
+    readme = (tmp_path / "exported/README.md").read_text()
+    assert f"Trained by kart_jax on bends, {training}.\n" in readme
+
+
+def test_a_policy_that_began_with_another_was_not_imitated(tmp_path: Path) -> None:
+    write_checkpoints(tmp_path / "run", {20: None}, 5000, init_from="lighthouse")
+    export.export(str(tmp_path / "run"), tmp_path / "exported")
+    assert "for 20 steps" in (tmp_path / "exported/README.md").read_text()
 
 
 def some_frames(batch: int) -> np.ndarray:
@@ -93,6 +129,14 @@ def test_a_shipped_policy_is_loaded_by_its_name(
     assert same(kart_jax.load_policy("lighthouse"), kart_jax.load_policy(written))
     with pytest.raises(CheckpointError, match=r"nor is it a shipped policy's name \(lighthouse\)"):
         kart_jax.load_policy("olivermath")
+
+
+def test_a_shipped_policy_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "SHIPPED", tmp_path)
+    written = write_tiny_policy(tmp_path / "lighthouse")
+    assert export.main(["lighthouse", str(tmp_path / "copy")]) == 0
+    files = [{p.name: p.read_bytes() for p in f.iterdir()} for f in (written, tmp_path / "copy")]
+    assert files[0] == files[1]
 
 
 def test_an_export_tells_nothing_of_the_machine_that_wrote_it(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 README = """\
 # A policy that races SuperTuxKart
 
-Trained by kart_jax on {tracks}, for {step:,} steps.
+Trained by kart_jax on {tracks}, {training}.
 `policy.json` tells the whole configuration.
 
 With kart_jax: `kart_jax.load_policy(folder).act(frames)`, or `python -m kart_jax.play folder`.
@@ -50,7 +50,12 @@ actions, values = policy.call(weights, frames)
 
 
 def write_policy(
-    folder: Path, spec: PolicySpec, variables: Any, config: dict[str, Any], step: int
+    folder: Path,
+    spec: PolicySpec,
+    variables: Any,
+    config: dict[str, Any],
+    step: int,
+    imitated: int = 0,
 ) -> None:
     """Write a policy's files to an existing folder.
 
@@ -60,15 +65,20 @@ def write_policy(
         variables: its network's variables.
         config: the configuration that trained it, as plain values, by part.
         step: policy steps of its training.
+        imitated: policy steps of imitation before those.
     """
     # Paths of the machine that trained it are of no use to those who get the folder.
     config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
     card = {"step": step, "policy": spec.to_dict(), "config": config}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
     race = config["race"]
+    training = f"for {step:,} steps"
+    if imitated:
+        training = f"by imitation of the guide for {imitated:,} steps"
+        training += f", then by PPO for {step:,}" if step else ""
     readme = README.format(
         tracks=", ".join(race["track"]),
-        step=step,
+        training=training,
         shape=", ".join(map(str, spec.observation_shape)),
         seconds=race["step_seconds"] * race["action_repeat"],
         actions=f"action set `{race['action_set']}`, {spec.actions.kind} {spec.actions.shape}",

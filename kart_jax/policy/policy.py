@@ -124,19 +124,31 @@ def load_policy(source: str | Path) -> Policy:
     from kart_jax import checkpoints
     from kart_jax.policy import exported
 
-    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
+    folder = find_folder(source)
     if exported.is_exported(folder):
         return exported.read_policy(folder)
-    if not folder.exists():
-        raise checkpoints.CheckpointError(
-            f"{source} does not exist, nor is it a shipped policy's name "
-            f"({', '.join(shipped_policies()) or 'there are none'})"
-        )
     checkpoint = checkpoints.find(folder)
     progress = checkpoints.read_progress(checkpoint)
     spec = PolicySpec.from_dict(progress["policy"])
     variables = checkpoints.read_policy(checkpoint, spec.template())
     return Policy(spec, variables, progress["config"]["race"])
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder that a shipped policy's name, or a path, stands for.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from kart_jax.checkpoints import CheckpointError
+
+    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
+    if not folder.exists():
+        raise CheckpointError(
+            f"{source} does not exist, nor is it a shipped policy's name "
+            f"({', '.join(shipped_policies()) or 'there are none'})"
+        )
+    return folder
 
 
 def shipped_policies() -> list[str]:
