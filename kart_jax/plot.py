@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not config.sources:
         raise ValueError("nothing to plot: name runs' folders or evaluations' files")
     check_plots()
+    for path in config.sources:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: name runs' folders or evaluations' files")
     files = [path for path in config.sources if path.is_file()]
     reports = {path.stem: read_report(path) for path in files}
     runs = [read_run(path) for path in config.sources if path not in files]

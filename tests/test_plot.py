@@ -100,8 +100,8 @@ def test_what_cannot_be_plotted_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     wrong.write_text("[]")
     assert plot.main([str(wrong)]) == 1
     assert "was not written by kart_jax.evaluate" in capsys.readouterr().err
-    assert plot.main([str(tmp_path / "nowhere")]) == 1
-    assert "does not exist" in capsys.readouterr().err
+    assert plot.main([str(tmp_path / "nowhere.json")]) == 1
+    assert "nowhere.json does not exist: name runs" in capsys.readouterr().err
 
 
 def test_runs_are_listed_with_their_best_figures(
