@@ -73,8 +73,8 @@ class RunConfig:
         self._check_target()
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")
-        named = not self.resume or self.run_dir is not None
-        check(named, "run_dir", self.run_dir, "the run's folder with --resume")
+        if self.resume and self.run_dir is None:
+            raise ValueError("resume does not say which run: add --run-dir RUN, the run's folder")
 
     def _check_target(self) -> None:
         target = self.stop_at_finish_rate

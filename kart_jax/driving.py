@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from kart_jax.checks import check
 from kart_jax.config import PRESETS, race_of
 from kart_jax.demonstrations import guided_action
 from kart_jax.game import RaceConfig, make_env
@@ -46,9 +45,18 @@ class Step:
 
 
 def open_policy(source: str | None, driver: Driver) -> "Policy | None":
-    """The policy of a name or path, which only the driver `policy` must have."""
-    check(driver != "policy" or source is not None, "policy", source, "given, or --driver chosen")
+    """The policy of a name or path, which only the driver `policy` must have.
+
+    Raises:
+        ValueError: it has none; says what to add.
+        CheckpointError: there is no such policy.
+    """
     if source is None:
+        if driver == "policy":
+            raise ValueError(
+                "no policy is named: add a run's folder or a shipped policy's name, such as "
+                "lighthouse, or choose another driver, such as --driver guide"
+            )
         return None
     from kart_jax.policy.policy import load_policy
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kart_jax import config
-from kart_jax.config import PRESETS, TrainConfig, parse
+from kart_jax.config import PRESETS, RunConfig, TrainConfig, parse
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -57,6 +57,11 @@ def test_a_wrong_value_is_named(part: str, name: str, value: float, message: str
     values[part][name] = value
     with pytest.raises(ValueError, match=message):
         TrainConfig.from_dict(values)
+
+
+def test_a_resume_of_no_run_says_what_to_add() -> None:
+    with pytest.raises(ValueError, match="add --run-dir RUN"):
+        RunConfig(resume=True)
 
 
 def test_an_unknown_field_is_named() -> None:

@@ -67,7 +67,7 @@ def test_other_drivers_drive_in_the_policys_place(policy: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "policy = None is not allowed"),
+        ("", "no policy is named: add a run's folder"),
         ("nowhere", "nowhere does not exist"),
         ("POLICY --video lap.avi", "a file name in .mp4 or .gif"),
         ("POLICY --video /no/such/folder/lap.mp4", "in a folder that exists"),
