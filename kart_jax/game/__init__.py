@@ -1,6 +1,7 @@
 """All that knows SuperTuxKart. Nothing here imports JAX."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 import gymnasium as gym
@@ -29,14 +30,21 @@ def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -
 
 
 def make(
-    config: RaceConfig | None = None, render_mode: str | None = None, **fields: Any
+    config: RaceConfig | None = None, render_mode: str | None = None, **options: Any
 ) -> gym.Env[Any, Any]:
-    """What `gymnasium.make` calls: `fields` are fields of `RaceConfig` by name.
+    """What `gymnasium.make` calls: `options` are fields of `RaceConfig` by name.
 
     Raises:
-        ValueError: as `make_env`.
-        TypeError: a field that `RaceConfig` does not have.
+        ValueError: as `make_env`, or `RaceConfig` has no such field.
     """
     config = RaceConfig() if config is None else config
     check(isinstance(config, RaceConfig), "config", config, "a RaceConfig; fields go by name")
-    return make_env(replace(config, **fields), render_mode)
+    known = [field.name for field in fields(RaceConfig)]
+    for name in options:
+        if name not in known:
+            near = " or ".join(get_close_matches(name, known))
+            raise ValueError(
+                f"RaceConfig has no field {name}: "
+                + (f"did you mean {near}?" if near else "it has " + ", ".join(known))
+            )
+    return make_env(replace(config, **options), render_mode)

@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import re
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -82,6 +84,14 @@ def test_a_layout_without_channels_needs_one_channel() -> None:
 def test_random_starts_are_for_a_kart_alone() -> None:
     with pytest.raises(ValueError, match="random_start"):
         RaceConfig(karts=2, random_start=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("labelz", "did you mean labels?"), ("zzz", "it has simulator, track, ")]
+)
+def test_an_unknown_field_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"no field {name}: {re.escape(hint)}"):
+        gymnasium.make("kart_jax/SuperTuxKart-v0", **{name: True})
 
 
 def test_a_configuration_survives_json() -> None:
