@@ -1,6 +1,7 @@
 """`python -m kart_jax.train`: train a policy, from an empty folder or from where it stopped."""
 
 import contextlib
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from kart_jax.commands import command, interpreter
 from kart_jax.config import ClusterConfig, TrainConfig, parse_all
 from kart_jax.game import make_env
 from kart_jax.workers.worker import MakeEnv
+
+log = logging.getLogger(__name__)
 
 
 @command
@@ -43,6 +46,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         if processes.is_first:
             check_run(config)
             find_source(config, config.run.run_dir)
+            warn(config, devices.local[0].platform)
 
     with contextlib.ExitStack() as stack:
         processes.together(check_all)
@@ -50,7 +54,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
         if processes.is_first and not config.run.quiet:
-            print(f"Training in {run_dir}; {_first(config, run_dir)}.", flush=True)
+            print(f"Training in {run_dir}; {first_stage(config, run_dir)}.", flush=True)
         finished = Trainer(config, run_dir, devices, make).train()
     leave()
     if processes.is_first and not config.run.quiet:
@@ -75,7 +79,27 @@ def check_extras(config: TrainConfig) -> None:
         check_wandb()
 
 
-def _first(config: TrainConfig, run_dir: Path) -> str:
+def warn(config: TrainConfig, platform: str) -> None:
+    """Warn of a machine on which this run will hardly get far.
+
+    Args:
+        config: the run.
+        platform: of JAX's devices: cpu, gpu or tpu.
+    """
+    from kart_jax.doctor import check_memory
+
+    memory = check_memory(config)
+    if config.race.simulator != "fake" and memory.state == "FAILED":
+        log.warning("memory: %s; %s", memory.found, memory.remedy)
+    if config.run.preset != "cpu" and platform == "cpu":
+        log.warning(
+            "the preset %s is for a GPU or a TPU, and JAX finds only a processor here: see "
+            "python -m kart_jax.doctor, or choose --preset cpu",
+            config.run.preset,
+        )
+
+
+def first_stage(config: TrainConfig, run_dir: Path) -> str:
     """What a run begins with, in words."""
     from kart_jax.checkpoints import ever_saved
     from kart_jax.imitate import FOLDER
