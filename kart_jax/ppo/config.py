@@ -51,8 +51,8 @@ class PPOConfig:
     normalise_advantages: bool = True
     """Zero mean and unit variance in each minibatch, over all devices."""
     normalise_rewards: bool = False
-    """Divide rewards by the running deviation of their discounted sum; off, so that values are
-    in the reward's own units."""
+    """Divide rewards by the running deviation of their discounted sum; without, values are in
+    the reward's own units."""
     random_shift: int = 0
     """Shift each episode's frames by up to this many pixels in both directions."""
     overlap: bool = False
