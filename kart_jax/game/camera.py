@@ -21,6 +21,7 @@ _CAMERAS = "_ZN6Camera13m_all_camerasE"
 _NODE_TYPE = "_ZTVN3irr5scene16CCameraSceneNodeE"
 """The virtual tables of irr::scene::CCameraSceneNode"""
 _NODE_TYPE_BYTES = 400
+"""Their length at most; an object of the type points into them."""
 _VIEW = "_ZNK3irr5scene16CCameraSceneNode13getViewMatrixEv"
 """irr::scene::CCameraSceneNode::getViewMatrix() const"""
 _PROJECTION = "_ZNK3irr5scene16CCameraSceneNode19getProjectionMatrixEv"
