@@ -1,6 +1,6 @@
 """Drive with a loaded policy: `python examples/drive.py lighthouse`, or a run's folder."""
 
-import sys
+import argparse
 
 import kart_jax
 from kart_jax.game import RaceConfig, make_env
@@ -8,8 +8,11 @@ from kart_jax.game import RaceConfig, make_env
 
 def main() -> None:
     """Race once, greedily."""
-    policy = kart_jax.load_policy(sys.argv[1])
-    env = make_env(RaceConfig(**policy.race))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("policy", help="a run's folder or a shipped policy's name")
+    policy = kart_jax.load_policy(parser.parse_args().policy)
+    # Training may have begun anywhere along the track: this begins on the grid.
+    env = make_env(RaceConfig(**{**policy.race, "random_start": 0.0}))
     frames, _ = env.reset(seed=0)
     done = False
     while not done:

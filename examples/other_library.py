@@ -6,11 +6,15 @@ Needs `pip install -e ".[peers]"`.
 import argparse
 
 import gymnasium
-from stable_baselines3 import PPO
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import kart_jax  # noqa: F401  (registers the environment)
+
+try:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+except ModuleNotFoundError as error:
+    raise SystemExit(f'{error}: pip install -e ".[peers]"') from None
 
 
 def make() -> gymnasium.Env:

@@ -1,15 +1,20 @@
 """The examples run as their first lines say."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
+from examples import drive
 from examples.own_reward import make
-from kart_jax.game import make_env
+from kart_jax.game import RaceConfig, make_env
 from tests.tiny import RACE, write_tiny_policy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -20,11 +25,22 @@ TINY = (
 )
 
 
-def run(name: str, *arguments: str, folder: Path) -> str:
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=280
+def start(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run an example in a folder, whose modules go before those that are installed."""
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    done = start(name, *arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -32,6 +48,29 @@ def run(name: str, *arguments: str, folder: Path) -> str:
 def test_a_loaded_policy_drives(tmp_path: Path) -> None:
     policy = write_tiny_policy(tmp_path / "tiny")
     assert " m, " in run("drive.py", str(policy), folder=tmp_path)
+
+
+def test_a_loaded_policy_begins_on_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = write_tiny_policy(tmp_path / "tiny", replace(RACE, random_start=0.5))
+    begun = []
+
+    def make_and_note(race: RaceConfig) -> gymnasium.Env[Any, Any]:
+        begun.append(race)
+        return make_env(race)
+
+    monkeypatch.setattr(drive, "make_env", make_and_note)
+    monkeypatch.setattr(sys, "argv", ["drive.py", str(policy)])
+    drive.main()
+    assert begun == [RACE]
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    assert "arguments are required: policy" in start("drive.py", folder=tmp_path).stderr
+    (tmp_path / "stable_baselines3.py").write_text("raise ModuleNotFoundError('no such module')")
+    done = start("other_library.py", folder=tmp_path)
+    assert done.stderr == 'no such module: pip install -e ".[peers]"\n'
 
 
 def test_the_reward_of_ones_own_takes_away_for_changes() -> None:
