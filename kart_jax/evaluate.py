@@ -21,7 +21,7 @@ from kart_jax.config import race_of
 from kart_jax.game import RaceConfig
 from kart_jax.game.catalogue import check_installed
 from kart_jax.plot import check_plots, plot_report
-from kart_jax.statistics import summarise
+from kart_jax.statistics import end_seconds, summarise
 from kart_jax.trials import SELECTION_SEEDS, Driver, Trial, TrialResult, make_trial, run_trials
 
 
@@ -186,7 +186,7 @@ def _show_progress(done: int, total: int, result: TrialResult) -> None:
     trial, episode = result.trial, result.episode
     print(
         f"[{done}/{total}] {_name(trial)} on {trial.track}: {episode['progress_m']:.0f} m, "
-        f"{episode['end']} after {episode['game_seconds']:.1f} s",
+        f"{episode['end']} after {end_seconds(episode):.1f} s",
         file=sys.stderr,
     )
 

@@ -14,8 +14,9 @@ from kart_jax.checks import check
 from kart_jax.commands import check_output, command
 from kart_jax.driving import Step, add_values, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.game.catalogue import check_installed
+from kart_jax.statistics import end_seconds
 from kart_jax.trials import Driver, plain_episode
-from kart_jax.video import annotate, check_video, film, write_video
+from kart_jax.video import annotate, check_video, film, tell_progress, write_video
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,16 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
         driven = [add_values(policy, steps) for steps in driven]
     draw = annotate if config.overlay else None
     views = (view for steps in driven for view in film(race, steps, draw))
-    write_video(config.video, views, 1 / race.action_seconds)
+    count = sum(len(steps) + (draw is None) for steps in driven)
+    write_video(config.video, tell_progress(views, count), 1 / race.action_seconds)
 
 
 def describe(episode: dict[str, Any]) -> str:
     """One line about an episode."""
-    time = f"{episode['game_seconds']:.1f} s"
+    seconds = end_seconds(episode)
     return (
         f"{episode['track']}: {episode['progress_m']:.0f} m "
-        f"({episode['progress_fraction']:.0%}), {episode['end']} after {time}, "
+        f"({episode['progress_fraction']:.0%}), {episode['end']} after {seconds:.1f} s, "
         f"return {episode['return']:.2f}"
     )
 

@@ -20,7 +20,7 @@ from kart_jax.driving import Step, add_values, drive_episodes, make_act, race_fr
 from kart_jax.game.catalogue import check_installed
 from kart_jax.play import describe
 from kart_jax.trials import plain_episode
-from kart_jax.video import Image8, annotate, check_video, film, write_video
+from kart_jax.video import Image8, annotate, check_video, film, tell_progress, write_video
 
 HEIGHT = 480
 """Height of the video in pixels; it is as wide as the policy's own frames are in proportion."""
@@ -88,7 +88,8 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
         yield describe(plain_episode(steps[-1].info["episode"]))
     occlusion = Occlusion(policy, config.rows)
     count = occlusion.grid[0] * occlusion.grid[1]
-    yield f"blurring {count} places in each of {sum(map(len, driven)):,} observations"
+    total = sum(map(len, driven))
+    yield f"blurring {count} places in each of {total:,} observations"
     number = ("actions", "value").index(config.of)
     heats = [[occlusion.changes(step.frames)[number] for step in steps] for steps in driven]
     most = float(np.quantile(np.concatenate(heats), 0.995))
@@ -105,7 +106,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
 
             yield from film(race, steps, draw, HEIGHT, width)
 
-    write_video(config.video, views(), 1 / race.action_seconds)
+    write_video(config.video, tell_progress(views(), total), 1 / race.action_seconds)
     yield str(config.video)
 
 

@@ -41,6 +41,11 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
     return float(low), float(high)
 
 
+def end_seconds(episode: dict[str, Any]) -> float:
+    """When an episode ended: at the finish, which lies within its last action, or after that."""
+    return float(episode["finish_time" if episode["finished"] else "game_seconds"])
+
+
 def summarise(episodes: Sequence[dict[str, Any]], laps: int = 1) -> dict[str, Any]:
     """Rates, means and their intervals over episodes as `info["episode"]` tells them.
 

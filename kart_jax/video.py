@@ -1,5 +1,6 @@
 """Videos of driven episodes at a viewing size, with speed, action and value drawn in."""
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ Image8 = NDArray[np.uint8]
 
 HEIGHT, WIDTH = 400, 640
 """Size of a video; encoders want multiples of 16."""
+TOLD = 50
+"""Views that are filmed between two lines about it."""
 LOW, HIGH, FRAME = (40, 44, 52), (255, 200, 60), (255, 255, 255)
 
 
@@ -60,6 +63,15 @@ def write_video(path: Path, frames: Iterable[Image8], fps: float) -> None:
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
         for frame in frames:
             writer.append_data(frame)
+
+
+def tell_progress(views: Iterable[Image8], count: int) -> Iterator[Image8]:
+    """Pass on the `count` views that are filmed; tell how many there are, now and then."""
+    print("filming, for which the races are driven again", file=sys.stderr, flush=True)
+    for number, view in enumerate(views, 1):
+        if number % TOLD == 0:
+            print(f"filmed {number} of {count} views", file=sys.stderr, flush=True)
+        yield view
 
 
 def film(

@@ -13,10 +13,10 @@ import pytest
 from kart_jax.driving import Step
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
-from kart_jax.play import main
+from kart_jax.play import describe, main, summarise
 from kart_jax.record import RecordConfig
 from kart_jax.record import main as record
-from kart_jax.video import FRAME, HEIGHT, HIGH, WIDTH, annotate, write_video
+from kart_jax.video import FRAME, HEIGHT, HIGH, WIDTH, annotate, tell_progress, write_video
 from tests.tiny import RACE, write_tiny_policy
 
 
@@ -34,11 +34,11 @@ def real_policy(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str) -> str:
-    """Run a module in a process of its own, which the game needs; what it printed."""
+    """Run a module in a process of its own, which the game needs; what it printed, and told."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_every_episode_is_told_and_written(
@@ -140,11 +140,27 @@ def test_a_video_holds_every_frame(suffix: str, tmp_path: Path) -> None:
         assert abs(float(frame.mean()) - float(expected.mean())) < 6
 
 
+def test_filming_tells_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    views = [np.full((8, 8, 3), n, np.uint8) for n in range(110)]
+    assert list(tell_progress(views, 110)) == views
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:] == ["filmed 50 of 110 views", "filmed 100 of 110 views"]
+
+
+def test_a_finish_is_told_at_the_same_time_in_each_line() -> None:
+    episode = {"track": "bends", "progress_m": 200.0, "progress_fraction": 1.0, "return": 1.0}
+    episode |= {"end": "finished", "finished": True, "finish_time": 28.84, "game_seconds": 28.9}
+    assert "finished after 28.8 s" in describe(episode)
+    assert "1 finished in 28.8 s" in summarise([episode])
+
+
 @pytest.mark.real_game
 def test_a_played_episode_is_filmed(real_policy: str, tmp_path: Path) -> None:
     path = tmp_path / "lap.mp4"
     options = ["--episodes", "1", "--driver", "straight", "--video", str(path), "--overlay"]
-    assert "time_limit after 2.0 s" in run("kart_jax.play", real_policy, *options)
+    printed = run("kart_jax.play", real_policy, *options)
+    assert "time_limit after 2.0 s" in printed
+    assert "filming, for which the races are driven again" in printed
     frames = read_video(path, HEIGHT, WIDTH)
     assert len(frames) == 20
     changes = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kart_jax.statistics import bootstrap_interval, summarise, wilson_interval
+from kart_jax.statistics import bootstrap_interval, end_seconds, summarise, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,11 @@ def test_lap_times_are_of_finished_races_and_one_lap() -> None:
     assert figures["lap_time_best"] == 30.0
     assert figures["progress_mean"] == 80.0
     assert figures["position_mean"] == 2.0
+
+
+def test_an_episode_ends_at_the_finish_or_after_its_last_action() -> None:
+    assert end_seconds({"finished": True, "finish_time": 28.84, "game_seconds": 28.9}) == 28.84
+    assert end_seconds({"finished": False, "finish_time": None, "game_seconds": 6.5}) == 6.5
 
 
 def test_no_finish_has_no_lap_time() -> None:
