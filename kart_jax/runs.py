@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -72,17 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders = [path.parent for path in config.folder.glob("*/config.json")]
     if not folders:
         raise ValueError(f"{config.folder} holds no runs: name the folder that holds their folders")
-    table = Table()
-    for name in (
-        "run",
-        "last written",
-        "track",
-        "steps",
-        "progress",
-        "finished",
-        "best evaluation",
-    ):
-        table.add_column(name, justify="right" if name in ("steps", "progress") else "left")
+    # To fit 80 columns without cutting a run's name, which other commands take.
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("written", no_wrap=True)
+    table.add_column("track", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    table.add_column("training", no_wrap=True)
+    table.add_column("best evaluation")
+    table.caption = "training, evaluation: share of finished races, metres or seconds"
     for folder in sorted(folders, key=_last_written):
         try:
             table.add_row(*_row(read_run(folder)))
@@ -98,15 +97,15 @@ def _last_written(folder: Path) -> float:
 
 
 def _row(run: Run) -> list[str]:
-    written = time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_written(run.folder)))
+    written = time.strftime("%m-%d %H:%M", time.localtime(_last_written(run.folder)))
     progress, finished = run.best("episode/progress_m"), run.best("episode/finish_rate")
+    known = progress is not None and finished is not None
     return [
         run.folder.name,
         written,
-        " ".join(run.config.race.track),
+        "\n".join(run.config.race.track),
         f"{run.step:,}",
-        "-" if progress is None else f"{progress:.0f} m",
-        "-" if finished is None else f"{finished:.0%}",
+        f"{finished:.0%}, {progress:.0f} m" if known else "-",
         _evaluation(read_best(run.folder / "checkpoints")),
     ]
 
@@ -115,10 +114,9 @@ def _evaluation(best: dict[str, Any] | None) -> str:
     if best is None:
         return "-"
     metrics = best["metrics"]
-    text = f"{metrics['eval/finish_rate']:.0%} finished, {metrics['eval/progress_m']:.0f} m"
-    if "eval/finish_time" in metrics:
-        text += f", {metrics['eval/finish_time']:.1f} s"
-    return f"{text} at {best['step']:,}"
+    seconds, metres = metrics.get("eval/finish_time"), metrics["eval/progress_m"]
+    reached = f"{metres:.0f} m" if seconds is None else f"{seconds:.1f} s"
+    return f"{metrics['eval/finish_rate']:.0%}, {reached} at {best['step']:,}"
 
 
 if __name__ == "__main__":

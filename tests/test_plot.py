@@ -107,7 +107,7 @@ def test_what_cannot_be_plotted_is_said(tmp_path: Path, capsys: pytest.CaptureFi
 def test_runs_are_listed_with_their_best_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "100")
     assert runs.main([str(tmp_path)]) == 1
     assert "holds no runs" in capsys.readouterr().err
     write_run(tmp_path / "good")
@@ -120,7 +120,24 @@ def test_runs_are_listed_with_their_best_figures(
     assert runs.main([str(tmp_path)]) == 0
     printed = capsys.readouterr()
     [good] = [line for line in printed.out.splitlines() if "good" in line]
-    for figure in ("bends", "500", "40 m", "40%", "90% finished, 190 m, 12.0 s at 400"):
+    for figure in ("bends", "500", "40%, 40 m", "90%, 12.0 s at 400"):
         assert figure in good
     assert "bad is left out" in printed.err
     assert "not a saved configuration" in printed.err
+
+
+def test_a_runs_name_is_whole_in_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "2026-11-25_10-11-12_lighthouse+zengarden"
+    write_run(tmp_path / name)
+    (tmp_path / name / "checkpoints").mkdir()
+    best = {"step": 10_349_000, "metrics": {"eval/finish_rate": 0.0, "eval/progress_m": 175.0}}
+    (tmp_path / name / "checkpoints/best.json").write_text(json.dumps(best))
+    assert runs.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    folded = "".join(line.split()[0] for line in lines if line[:1].strip())
+    assert name in folded
+    assert "…" not in "".join(lines)
