@@ -156,7 +156,8 @@ def _write(folder: Path, spec: PolicySpec, variables: Any, config: TrainConfig) 
     partly = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partly, ignore_errors=True)
     partly.mkdir()
-    write_policy(partly, spec, variables, config.to_dict(), config.imitation.imitation_steps)
+    steps = config.imitation.imitation_steps
+    write_policy(partly, spec, variables, config.to_dict(), step=0, imitated=steps)
     partly.rename(folder)
 
 
