@@ -49,7 +49,7 @@ def test_patience_ends():
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "the last whole checkpoint stands" in err
+    assert "what was saved before stands" in err
 
 
 def test_a_request_is_heard_at_the_next_check():
