@@ -10,7 +10,6 @@ orbax itself takes an emptied folder for the latest step, and loads a flipped by
 import hashlib
 import json
 import logging
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from kart_jax.files import write_whole
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a save
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Checkpoints:
         if not is_whole(target):
             self._write(checkpoint, target)
         if best is not None:
-            _write_json(self.folder / BEST, {"step": checkpoint.step, "metrics": best})
+            write_whole(self.folder / BEST, json.dumps({"step": checkpoint.step, "metrics": best}))
         kept = read_best(self.folder)
         for old in steps(self.folder)[: -self._keep]:
             if kept is None or old != kept["step"]:
@@ -126,7 +127,7 @@ class Checkpoints:
                 ),
                 force=True,
             )
-        _write_json(target / DIGESTS, _digests(target))
+        write_whole(target / DIGESTS, json.dumps(_digests(target)))
 
 
 def steps(folder: Path) -> list[int]:
@@ -252,16 +253,6 @@ def _alone() -> ocp.options.MultiprocessingOptions:
     """Not to wait for the other processes of a run: they have nothing to save or to read."""
     this = jax.process_index()
     return ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
-
-
-def _write_json(path: Path, values: Any) -> None:
-    """Write a file that is whole or not there at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(values, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:

@@ -115,7 +115,7 @@ class Cloner:
         """Go on from what another cloner of the same policy had learnt.
 
         Raises:
-            ValueError: it is of another policy.
+            ValueError: it is of another policy, or of another version of the optimiser.
         """
         own = {"weights": (self._last, self._state, self.variables), "random": ""}
         stored = serialization.from_bytes(own, learnt)
@@ -124,7 +124,7 @@ class Cloner:
         )
         if shapes != others:
             raise ValueError("what was learnt is of another policy")
-        self._last, self._state, self.variables = stored["weights"]
+        self._last, self._state, self.variables = jax.device_put(stored["weights"])
         self._rng.bit_generator.state = json.loads(stored["random"])
 
     def learn(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import tyro
 
 from kart_jax.checks import check, check_choice
+from kart_jax.files import write_whole
 from kart_jax.game.config import RaceConfig
 from kart_jax.imitation import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
@@ -304,4 +305,4 @@ def load(path: Path) -> TrainConfig:
 
 def save(config: TrainConfig, path: Path) -> None:
     """Write a configuration as JSON, for people to read and edit."""
-    path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(config.to_dict(), indent=2) + "\n")

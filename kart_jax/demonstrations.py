@@ -54,7 +54,8 @@ def guided_action(env: gymnasium.Env[Any, Any], drifting: bool = False) -> Any:
 class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A worker's environment whose last info of an episode tells the guide's actions.
 
-    Episodes that begin within the first `lead` steps are driven by the guide.
+    Episodes that begin within the first `lead` steps, of a lost worker's successor too, are
+    driven by the guide.
     """
 
     def __init__(self, make: MakeEnv, lead: int, drifting: bool, race: RaceConfig) -> None:

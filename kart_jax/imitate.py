@@ -4,6 +4,7 @@ What `python -m kart_jax.train --imitation-steps N` begins with, by itself: roun
 policy drives, is told what the guide would have done, and learns from all that it was told.
 """
 
+import logging
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from kart_jax.beginning import policy_spec
 from kart_jax.checks import check
 from kart_jax.cloning import Cloner, Samples
 from kart_jax.commands import command, interpreter
-from kart_jax.config import TrainConfig, parse
-from kart_jax.demonstrations import Demonstrator, GuidedEnv
+from kart_jax.config import TrainConfig, parse_all
+from kart_jax.demonstrations import Demonstration, Demonstrator, GuidedEnv
 from kart_jax.game import make_env
 from kart_jax.game.catalogue import check_installed
 from kart_jax.imitation_log import ImitationLog
@@ -33,6 +34,8 @@ from kart_jax.stopping import Interrupted, StopRequest
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
+
+log = logging.getLogger(__name__)
 
 FOLDER = "imitated"
 """In a run's folder: the policy that imitation made, as exported policies are."""
@@ -47,9 +50,11 @@ STAGE = 2**40
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Imitate as the command line, which is that of `train`, says."""
-    config = parse(arguments, "python -m kart_jax.imitate")
-    steps = config.imitation.imitation_steps
+    config, cluster = parse_all(arguments, "python -m kart_jax.imitate")
+    steps, source = config.imitation.imitation_steps, config.run.init_from
     check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
+    check(source is None, "init_from", source, "left out: imitation begins with a new network")
+    check(not cluster.distributed, "distributed", True, "False: one process imitates")
     check_installed(config.race)
     prepare_jax()
     with open_run(config) as run_dir, StopRequest() as stop:
@@ -87,7 +92,7 @@ def imitate(
         if imitation.rounds_left:
             imitation.go_on(stop, make)
         _write(folder, spec, jax.device_get(imitation.cloner.variables), config)
-        imitation.rounds.clear()
+    Rounds(run_dir / ROUNDS).clear()
     return folder
 
 
@@ -102,13 +107,22 @@ class _Imitation:
         steps = options.imitation_rounds * options.round_gradient_steps
         self.cloner = Cloner(spec, config.ppo, options.imitation_rate, steps, config.run.seed)
         self._samples = Samples(config.race.stack)
-        self.rounds = Rounds(run_dir / ROUNDS)
+        self._rounds = Rounds(run_dir / ROUNDS)
         self._done = 0
-        if kept := self.rounds.load():
-            self._done, shown, learnt = kept
-            self._samples.extend(shown)
-            self.cloner.restore(learnt)
+        if kept := self._rounds.load():
+            self._restore(*kept)
         self._log = ImitationLog(run_dir / LOG, options, config.run.quiet, self._done)
+
+    def _restore(self, done: int, shown: list[Demonstration], learnt: bytes) -> None:
+        """Take up the rounds that are done, unless they are of another version."""
+        try:
+            self.cloner.restore(learnt)
+        except ValueError as error:
+            log.warning("the rounds so far are of no use, imitation begins again: %s", error)
+            self._rounds = Rounds(self._rounds.folder)
+        else:
+            self._done = done
+            self._samples.extend(shown)
 
     @property
     def rounds_left(self) -> range:
@@ -129,26 +143,26 @@ class _Imitation:
                 self._do_round(number, demonstrator, stop)
 
     def _do_round(self, number: int, demonstrator: Demonstrator, stop: StopRequest) -> None:
-        options, log = self._options, self._log
+        options = self._options
         self._policy.variables = self.cloner.variables
-        log.begin(number)
+        self._log.begin(number)
 
         def act(frames: NDArray[np.uint8]) -> NDArray[Any]:
             stop.check()
-            log.driving(len(frames))
+            self._log.driving(len(frames))
             return self._policy.act(frames)  # greedily: one random drift may end a race
 
         def before_step() -> None:
             stop.check()
-            log.learning()
+            self._log.learning()
 
         shown = demonstrator.drive(act, options.round_steps)
         self._samples.extend(shown)
         figures = self.cloner.learn(
             self._samples, options.imitation_batch, options.round_gradient_steps, before_step
         )
-        self.rounds.save(number, shown, self.cloner.to_bytes())
-        log.end(shown, {**figures, "steps": len(self._samples)})
+        self._log.end(shown, {**figures, "steps": len(self._samples)})
+        self._rounds.save(number, shown, self.cloner.to_bytes())
 
 
 def _write(folder: Path, spec: PolicySpec, variables: Any, config: TrainConfig) -> None:

@@ -1,15 +1,20 @@
 """What is told of imitation: a line for each round in a file, and on the screen where it is."""
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kart_jax.console import LINE_SECONDS
 from kart_jax.demonstrations import Demonstration
+from kart_jax.files import write_whole
 from kart_jax.imitation import ImitationConfig
+
+log = logging.getLogger(__name__)
 
 
 class ImitationLog:
@@ -17,11 +22,10 @@ class ImitationLog:
 
     def __init__(self, path: Path, options: ImitationConfig, quiet: bool, done: int) -> None:
         """Keep the lines of the rounds that are done, and go on with their time."""
-        lines = path.read_text(encoding="utf-8").splitlines()[:done] if path.exists() else []
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        before = json.loads(lines[-1])["seconds"] if lines else 0.0
+        lines = [line for line in _read_lines(path) if line["round"] <= done]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._path, self._options, self._quiet = path, options, quiet
-        self._start = time.monotonic() - before
+        self._start = time.monotonic() - (lines[-1]["seconds"] if lines else 0.0)
         self._last_line = time.monotonic()
         self._round = self._steps = self._gradients = 0
 
@@ -50,8 +54,11 @@ class ImitationLog:
             "progress_m": float(np.mean([one.summary["progress_m"] for one in shown])),
         }
         line = {"round": self._round, "seconds": round(seconds, 1), **driven, **figures}
-        with self._path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            log.warning("a line is missing in %s: %s", self._path, error)
         self._print(
             f"{'the guide' if driven['guided'] > 0.5 else 'the policy'} drove "
             f"{len(shown)} episodes, {driven['progress_m']:.0f} m, "
@@ -67,3 +74,14 @@ class ImitationLog:
         self._last_line = time.monotonic()
         if not self._quiet:
             print(f"imitation {self._round}/{self._options.imitation_rounds}: {text}", flush=True)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of an earlier start, up to one that was cut off."""
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

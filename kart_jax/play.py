@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +93,7 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
         return
     if config.overlay and policy is not None and config.driver == "policy":
         driven = [add_values(policy, steps) for steps in driven]
-    draw = annotate if config.overlay else None
+    draw = partial(annotate, race) if config.overlay else None
     views = (view for steps in driven for view in film(race, steps, draw))
     count = sum(len(steps) + (draw is None) for steps in driven)
     write_video(config.video, tell_progress(views, count), 1 / race.action_seconds)

@@ -98,7 +98,7 @@ class Recorder:
 
         def draw(view: Image8, step: Step) -> Image8:
             self._check()
-            return annotate(view, step)
+            return annotate(race, view, step)
 
         write_video(path, film(trial.race(race), driven, draw), 1 / race.action_seconds)
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from kart_jax import config as configs
 from kart_jax.config import TrainConfig
 from kart_jax.game.config import RaceConfig
+from kart_jax.imitation import ImitationConfig
 from kart_jax.policy.config import NetworkConfig
 
 KEPT = {
     "network": [field.name for field in fields(NetworkConfig)],
     # Another race is another task: values and the best evaluation so far would not be its own.
     "race": [field.name for field in fields(RaceConfig)],
+    # Its rate falls over all its steps, and what it was tells what the policy knows.
+    "imitation": [field.name for field in fields(ImitationConfig)],
     "ppo": ["discount", "normalise_rewards"],
     "run": ["seed", "init_from"],
 }

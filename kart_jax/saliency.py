@@ -18,6 +18,7 @@ from kart_jax.checks import check
 from kart_jax.commands import command
 from kart_jax.driving import Step, add_values, drive_episodes, make_act, race_from_grid
 from kart_jax.game.catalogue import check_installed
+from kart_jax.game.config import WIDTH, RaceConfig
 from kart_jax.play import describe
 from kart_jax.trials import plain_episode
 from kart_jax.video import Image8, annotate, check_video, film, tell_progress, write_video
@@ -93,7 +94,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
     number = ("actions", "value").index(config.of)
     heats = [[occlusion.changes(step.frames)[number] for step in steps] for steps in driven]
     most = float(np.quantile(np.concatenate(heats), 0.995))
-    width = 16 * round(HEIGHT * race.width / race.height / 16)  # encoders want multiples of 16
+    height, width = view_size(race)
 
     def views() -> Iterator[Image8]:
         for steps, of_steps in zip(driven, heats, strict=True):
@@ -102,12 +103,19 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
             def draw(
                 view: Image8, step: Step, left: Iterator[NDArray[np.float32]] = left
             ) -> Image8:
-                return annotate(light_up(view, next(left), most), step)
+                return annotate(race, light_up(view, next(left), most), step)
 
-            yield from film(race, steps, draw, HEIGHT, width)
+            yield from film(race, steps, draw, height, width)
 
     write_video(config.video, tell_progress(views(), total), 1 / race.action_seconds)
     yield str(config.video)
+
+
+def view_size(race: RaceConfig) -> tuple[int, int]:
+    """Height and width of a view of the frame's shape, in multiples of 16, as encoders want."""
+    scale = min(HEIGHT / race.height, WIDTH / race.width)
+    height, width = (16 * max(round(scale * size / 16), 1) for size in (race.height, race.width))
+    return height, width
 
 
 def light_up(view: Image8, heat: NDArray[np.float32], most: float) -> Image8:

@@ -98,8 +98,7 @@ class Trainer:
         source = self._find_source()
         self._able = cluster.any(isinstance(source, Policy)) and config.run.eval_steps > 0
         # After a resume not the same races again.
-        begun = self.step
-        seed = derive_seed(config.run.seed, begun) if begun else config.run.seed
+        seed = derive_seed(config.run.seed, self.step) if self.step else config.run.seed
         first = cluster.index * config.workers.num_envs
         with KartVectorEnv(config.race, self._workers, seed, self._make, first) as envs:
             with self.stopwatch("compile and load"):
@@ -131,7 +130,7 @@ class Trainer:
                 self._recorder.close(wait=False)
                 self._writer.close()
         if not self._console_options.quiet:
-            if finished and self.step == begun:
+            if finished and self.step == 0 and not self._reached:
                 print("\nNo PPO: the time, or the steps, were up before its first update.")
             print(f"\nWhere the time went:\n{self.stopwatch.table()}")
         return finished

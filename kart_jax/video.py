@@ -99,11 +99,11 @@ def film(
         yield from map(draw, views, steps)
 
 
-def annotate(view: Image8, step: Step) -> Image8:
-    """Draw over a view what the driver saw, expected and did."""
+def annotate(race: RaceConfig, view: Image8, step: Step) -> Image8:
+    """Draw over a view of a race what the driver saw, expected and did."""
     image = Image.fromarray(view)
     draw = ImageDraw.Draw(image)
-    _draw_frame(image, step.frames[-1])
+    _draw_frame(image, step.frames[-1, ..., : race.colours])
     lines = [] if step.before is None else [f"{step.before.speed * 3.6:3.0f} km/h"]
     lines += [] if step.value is None else [f"value {step.value:.2f}"]
     font = ImageFont.load_default(18)
@@ -114,8 +114,8 @@ def annotate(view: Image8, step: Step) -> Image8:
 
 
 def _draw_frame(image: Image.Image, frame: Image8) -> None:
-    """The driver's own view, in the upper right corner."""
-    colours = frame[..., :3] if frame.shape[-1] >= 3 else np.repeat(frame[..., :1], 3, axis=-1)
+    """The driver's own view `[H, W, 1 or 3]`, in the upper right corner."""
+    colours = np.repeat(frame, 3 // frame.shape[-1], axis=-1)
     width = image.width // 4
     height = width * frame.shape[0] // frame.shape[1]
     small = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)

@@ -3,16 +3,21 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kart_jax import config as configs
 from kart_jax import imitate, train
+from kart_jax.beginning import policy_spec
 from kart_jax.cloning import Cloner
+from kart_jax.demonstrations import Demonstration
 from kart_jax.game import RaceConfig
 from kart_jax.policy.policy import load_policy
+from kart_jax.rounds import Rounds
 from kart_jax.trials import make_trial, run_trials
 
 FLAGS = [
@@ -97,8 +102,9 @@ def test_training_begins_with_it_and_goes_on_with_it(
     run_dir = tmp_path / "run"
     ppo = ["--rollout-length", "8", "--minibatches", "2", "--learning-rate", "1e-9"]
     ppo += ["--total-steps", "32"]
-    flags = [*FLAGS, *ppo, "--run-dir", str(run_dir), "--quiet"]
-    assert train.main(flags) == 0, capsys.readouterr().err
+    flags = [*FLAGS, *ppo, "--run-dir", str(run_dir)]
+    assert train.main(flags) == 0
+    assert "No PPO" not in capsys.readouterr().out
     policies = [
         load_policy(path) for path in (imitated / imitate.FOLDER, run_dir / imitate.FOLDER, run_dir)
     ]
@@ -106,6 +112,49 @@ def test_training_begins_with_it_and_goes_on_with_it(
     same, own, trained = (np.asarray(p.logits_and_values(frames)[0]) for p in policies)
     np.testing.assert_allclose(own, same, rtol=1e-4, atol=1e-4)  # of the same seed
     np.testing.assert_allclose(trained, own, rtol=1e-4, atol=1e-4)  # PPO hardly moved it
+
+
+def test_a_run_whose_time_was_up_before_ppo_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = ["--imitation-steps", "128", "--rollout-length", "8", "--minutes", "0.001"]
+    flags = [*FLAGS, *steps, "--eval-steps", "0", "--run-dir", str(tmp_path / "run")]
+    assert train.main(flags) == 0
+    said = capsys.readouterr().out
+    assert "not cut short by --minutes 0.001" in said
+    assert "No PPO: the time, or the steps, were up" in said
+
+
+def test_a_resumed_run_imitates_as_it_began(
+    imitated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--resume", "--run-dir", str(imitated), "--imitation-rounds", "8"]
+    assert imitate.main(flags) == 1
+    assert "imitation_rounds (4 -> 8)" in capsys.readouterr().err
+
+
+def test_a_policy_to_begin_with_is_refused(
+    imitated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "--run-dir", str(tmp_path / "run"), "--init-from", str(imitated)]
+    assert imitate.main(flags) == 1
+    assert "init_from" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_rounds_of_another_version_are_begun_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configs.parse(FLAGS)
+    spec = policy_spec(config)
+    other = replace(spec, network=replace(spec.network, channels=16))
+    learnt = Cloner(other, config.ppo, 1e-3, 1, seed=0).to_bytes()
+    frames = np.zeros((2, 12, 16, 1), np.uint8)
+    shown = Demonstration(frames, np.zeros((2, 4)), np.zeros(2, np.float32), {}, guided=True)
+    Rounds(tmp_path / imitate.ROUNDS).save(1, [shown], learnt)
+    imitation = imitate._Imitation(config, spec, tmp_path)
+    assert imitation.rounds_left == range(1, 5)
+    assert "imitation begins again" in caplog.text
 
 
 def test_without_steps_there_is_nothing_to_imitate(

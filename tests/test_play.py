@@ -107,18 +107,28 @@ def lit(image: np.ndarray) -> np.ndarray:
 
 def test_the_overlay_shows_the_wheel_the_lamps_the_value_and_the_view() -> None:
     black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    left, right = (lit(annotate(black, step(steer))) for steer in (-1.0, 1.0))
+    left, right = (lit(annotate(RACE, black, step(steer))) for steer in (-1.0, 1.0))
     assert left.max() <= right.min()
     assert len(left) > 40
     assert len(right) > 40
-    dark = annotate(black, step(0.0))
-    bright = annotate(black, step(0.0, Controls(acceleration=1.0, drift=True)))
+    dark = annotate(RACE, black, step(0.0))
+    bright = annotate(RACE, black, step(0.0, Controls(acceleration=1.0, drift=True)))
     assert not (dark[-30:] == HIGH).all(axis=-1).any()
     assert (bright[-30:] == HIGH).all(axis=-1).any()
     assert (dark[8:20, -100:-20] == 77).all()
     assert not (dark[:60, :150] == FRAME).all(axis=-1).any()
-    valued = annotate(black, replace(step(0.0), value=1.5))
+    valued = annotate(RACE, black, replace(step(0.0), value=1.5))
     assert (valued[:60, :150] == FRAME).all(axis=-1).any()
+
+
+def test_the_overlay_shows_the_colours_of_a_frame_and_not_its_depth_or_labels() -> None:
+    black = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    grey = np.full((2, 12, 16, 1), 77, np.uint8)
+    more = np.concatenate([grey, grey + 50, grey + 100], axis=-1)
+    race = replace(RACE, depth=True, labels=True)
+    plain, with_more = (replace(step(0.0), frames=frames) for frames in (grey, more))
+    expected = annotate(RACE, black, plain)
+    np.testing.assert_array_equal(annotate(race, black, with_more), expected)
 
 
 def read_video(path: Path, height: int, width: int) -> np.ndarray:

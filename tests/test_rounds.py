@@ -61,6 +61,45 @@ def test_what_is_damaged_is_told_and_begun_again(
     assert "imitation begins again" in caplog.text
 
 
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    savez = np.savez
+
+    def full(path: Path, **arrays: np.ndarray) -> None:
+        savez(path, **arrays)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    rounds.save(2, [shown(2, 3, False)], b"two")
+    assert "round 2 cannot be kept" in caplog.text
+    assert not list(tmp_path.glob("*.partial*"))
+    monkeypatch.undo()
+    kept = Rounds(tmp_path).load()
+    assert kept is not None
+    assert (kept[0], len(kept[1]), kept[2]) == (1, 1, b"one")
+    rounds.save(3, [shown(3, 4, False)], b"three")
+    again = Rounds(tmp_path)
+    kept = again.load()
+    assert kept is not None
+    assert (kept[0], kept[2]) == (3, b"three")
+    assert [len(one.rewards) for one in kept[1]] == [3, 3, 4]
+    again.save(4, [shown(4, 2, False)], b"four")
+    kept = Rounds(tmp_path).load()
+    assert kept is not None
+    assert [len(one.rewards) for one in kept[1]] == [3, 3, 4, 2]
+
+
+def test_a_missing_round_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    (tmp_path / "round_01.npz").unlink()
+    assert rounds.load() is None
+    assert "round_01.npz" in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

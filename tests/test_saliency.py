@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kart_jax.game import RaceConfig
-from kart_jax.saliency import HEIGHT, light_up, main
+from kart_jax.saliency import HEIGHT, light_up, main, view_size
 from tests.test_play import read_video
 from tests.tiny import RACE, write_tiny_policy
 
@@ -30,6 +31,18 @@ def test_what_cannot_be_filmed_is_said(
         raise SystemExit(main(arguments.replace("POLICY", policy).split()))
     assert refusal.value.code in (1, 2)
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "view"),
+    [(48, 64, (480, 640)), (400, 600, (480, 720)), (48, 128, (384, 1024)), (8, 1024, (16, 1024))],
+)
+def test_a_view_has_the_frames_shape_and_a_size_that_can_be_drawn(
+    height: int, width: int, view: tuple[int, int]
+) -> None:
+    race = RaceConfig(height=height, width=width)
+    assert view_size(race) == view
+    replace(race, height=view[0], width=view[1])
 
 
 def test_the_glow_is_where_the_heat_is() -> None:

@@ -189,9 +189,14 @@ class RaceConfig:
         check(0 <= self.random_start <= 1, "random_start", self.random_start, "0 to 1")
 
     @property
+    def colours(self) -> int:
+        """Channels of colour, which are a frame's first ones."""
+        return 1 if self.colour == "grey" else 3
+
+    @property
     def channels(self) -> int:
         """Channels of one frame."""
-        return (1 if self.colour == "grey" else 3) + int(self.depth) + int(self.labels)
+        return self.colours + int(self.depth) + int(self.labels)
 
     @property
     def action_seconds(self) -> float:

@@ -42,12 +42,13 @@ def profile_dir() -> Path:
     folder = cache_dir() / "profile"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        pass
-    else:
         if os.access(folder, os.W_OK):
             return folder
-    return Path(tempfile.mkdtemp(prefix="kart_jax-"))
+    except OSError:  # nor can the folder be made
+        pass
+    folder = Path(tempfile.gettempdir()) / f"kart_jax-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def find_problem(folder: Path) -> str | None:

@@ -24,7 +24,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("LP_NUM_THREADS", "0")
     # Nothing is kept there, but a window system's library complains where it is not set.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    os.environ.setdefault("SUPERTUXKART_SAVEDIR", str(profile_dir()))
+    if "SUPERTUXKART_SAVEDIR" not in os.environ:
+        os.environ["SUPERTUXKART_SAVEDIR"] = str(profile_dir())
 
 
 def check_graphics(window: bool) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -112,9 +113,11 @@ def test_what_the_game_writes_goes_to_the_cache_or_else_to_a_temporary_folder(
     assert data.profile_dir().is_dir()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "bin"))
     elsewhere = data.profile_dir()
+    assert elsewhere.parent == tmp_path / "bin"
     assert elsewhere.is_dir()
-    elsewhere.rmdir()
+    assert data.profile_dir() == elsewhere
 
 
 def test_the_variable_wins_over_the_caches(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
