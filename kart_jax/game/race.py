@@ -21,6 +21,7 @@ from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.data import VARIABLE, ensure_data
 from kart_jax.game.errors import GameError, RaceInUseError
+from kart_jax.game.heap import give_back, large_blocks_apart
 from kart_jax.game.patched import patched_data
 from kart_jax.game.rendering import check_graphics, prepare_environment
 
@@ -112,7 +113,7 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
         graphics.screen_width, graphics.screen_height = width, height
         graphics.display = window
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
-        with _printing_to_stderr():
+        with _printing_to_stderr(), large_blocks_apart():
             pystk2.init(graphics)
         _engine, _graphics = pystk2, wanted
         _process, _thread = os.getpid(), threading.get_ident()
@@ -207,10 +208,12 @@ class Race:
         config.difficulty = self.config.difficulty
         config.step_size = self.config.step_seconds
         config.overlay = self.config.hud
-        self._race = self._stk.Race(config)
-        self._race.start()
-        # Without a first step the game knows no road yet.
-        self.step(Controls())
+        with large_blocks_apart():
+            self._race = self._stk.Race(config)
+            self._race.start()
+            # Without a first step the game knows no road yet, and much is loaded to be drawn.
+            self.step(Controls())
+            self._race.render_data[0].image  # noqa: B018
         road = self._stk.Track()
         road.update()
         self.line = CentreLine(
@@ -321,6 +324,7 @@ class Race:
             self._race.stop()
             self._race = None
             self._loaded = None
+            give_back()
 
     def close(self) -> None:
         """Leave the race; the process may start another one of the same size."""
