@@ -49,7 +49,8 @@ def start_two(args: list[str]) -> Processes:
 def finish_two(processes: Processes) -> list[str]:
     """What both have printed, but for what gloo tells of its connections."""
     outputs = [finish(process) for process in processes]
-    return [re.sub(r"\[Gloo\].*\n", "", output) for output in outputs]
+    # Of several threads, whose lines and their ends may come in any order.
+    return [re.sub(r"\[Gloo\].*\n+", "", output) for output in outputs]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,18 @@ def test_two_processes_log_what_one_does(spread):
         assert [ours[n] for n in names] == pytest.approx(
             [theirs[n] for n in names], rel=1e-3, abs=1e-4
         )
+
+
+def test_the_first_process_imitates_and_both_go_on_with_its_policy(tmp_path):
+    run_dir = tmp_path / "run"
+    flags = ["--imitation-steps", "64", "--imitation-rounds", "2", "--imitation-batch", "16"]
+    pair = start_two(arguments(run_dir, 2, *flags, "--learning-rate", "1e-9"))
+    outputs = finish_two(pair)
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert len((run_dir / "imitation.jsonl").read_text().splitlines()) == 2
+    paths = (run_dir / "imitated", run_dir)
+    imitated, trained = (load_policy(path).variables["params"] for path in paths)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), imitated, trained)
 
 
 def test_both_processes_end_whatever_happens_to_one_and_the_run_goes_on(tmp_path):
