@@ -38,7 +38,7 @@ doctor: setup
 	$(VENV)/bin/python -m kart_jax.doctor
 
 system:
-	$(call timed,system packages,$(PYTHON) -I kart_jax/system.py)
+	$(call timed,system packages,$(PYTHON) -I kart_jax/game/engine/system_packages.py)
 
 data:
 	$(call timed,game data,$(VENV)/bin/python -m kart_jax.data)

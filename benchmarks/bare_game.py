@@ -6,12 +6,12 @@ import sys
 import numpy as np
 
 from kart_jax.game import RaceConfig
-from kart_jax.game.data import ensure_data
+from kart_jax.game.engine.data import ensure_data
 
 BARE = """
 import os, sys
 os.environ["SUPERTUXKART_DATADIR"] = sys.argv[1]
-from kart_jax.game.rendering import prepare_environment
+from kart_jax.game.engine.rendering import prepare_environment
 prepare_environment()
 import pystk2
 graphics = pystk2.GraphicsConfig.ld()

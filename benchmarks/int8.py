@@ -23,12 +23,12 @@ import numpy as np
 from benchmarks.network import best_ms
 from benchmarks.report import report
 from kart_jax import load_policy
-from kart_jax.driving import drive
+from kart_jax.evaluation.drivers import drive
 from kart_jax.game import RaceConfig, make_env
-from kart_jax.parallel import prepare_jax
 from kart_jax.policy import quantised
 from kart_jax.policy.policy import Policy
 from kart_jax.policy.quantised import int8_by_convolutions, quantise
+from kart_jax.training.devices import prepare_jax
 
 
 def record(env: gymnasium.Env[Any, Any], policy: Policy, stacks: int, seed: int) -> np.ndarray:

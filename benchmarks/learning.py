@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, machine, report
 from benchmarks.runs import Line, load_peer, train_ours
-from kart_jax.config import parse
+from kart_jax.cli.options import parse
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
 FROM_NOTHING = [

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.report import report
-from kart_jax.beginning import policy_spec
 from kart_jax.config import PRESETS
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO, Batch, Schedules
+from kart_jax.run_folder.source import policy_spec
 
 GIGA = 1e9
 

@@ -26,11 +26,11 @@ import numpy as np
 
 from benchmarks.report import report
 from kart_jax import summary
-from kart_jax.parallel import prepare_jax
 from kart_jax.policy import network as network_module
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
 from kart_jax.policy.network import ActorCritic
+from kart_jax.training.devices import prepare_jax
 
 OUTPUTS = 15
 PART = 8

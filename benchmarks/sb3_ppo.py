@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from benchmarks.runs import Line
 from benchmarks.torch_network import TorchActorCritic
-from kart_jax.checks import check
 from kart_jax.config import TrainConfig
 from kart_jax.game import make_env
-from kart_jax.metrics import EpisodeWindow
 from kart_jax.policy.config import NetworkConfig
+from kart_jax.training.metrics import EpisodeWindow
+from kart_jax.validation import check
 
 
 class TorchPolicy(ActorCriticPolicy):

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from kart_jax import checkpoints
-from tests.tiny_run import (
+from kart_jax.run_folder import checkpoints
+from tests.helpers.tiny_run import (
     STEPS_PER_UPDATE,
     arguments,
     assert_same_run,

@@ -23,12 +23,13 @@ from typing import Any
 import psutil
 
 from benchmarks.report import report
-from kart_jax.game import RaceConfig, catalogue
+from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
+from kart_jax.game.engine import catalogue
+from kart_jax.game.engine.race import Race
 from kart_jax.game.env import KartEnv
 from kart_jax.game.labels import label_pixels
-from kart_jax.game.race import Race
 
 CONFIG = RaceConfig(action_set="drive", stuck_seconds=1e4, wrong_way_seconds=1e4, time_limit=1e4)
 STEPS = 100

@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.bare_game import BareGame
 from benchmarks.report import report
 from benchmarks.runs import Line, load_peer, train_ours
-from kart_jax.config import TrainConfig, parse
+from kart_jax.cli.options import parse
+from kart_jax.config import TrainConfig
 from kart_jax.game.actions import ACTION_SETS
 
 BARE_STEPS = 20

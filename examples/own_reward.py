@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from kart_jax.config import parse
+from kart_jax.cli.options import parse
 from kart_jax.game import RaceConfig, make_env
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 
 COMMAND = re.compile(r"`python -m kart_jax\.(\w+)[^`]*`: (.+)")
 """How the docstring of a command's module begins."""

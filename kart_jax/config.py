@@ -1,26 +1,19 @@
-"""One run's configuration: the parts together, the presets, and the command line."""
+"""One run's configuration: the parts together, and the presets."""
 
-import argparse
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
-from kart_jax.checks import check, check_choice
 from kart_jax.files import write_whole
 from kart_jax.game.config import RaceConfig
-from kart_jax.imitation import ImitationConfig
+from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
-from kart_jax.train_help import ConfigFile, print_help
+from kart_jax.validation import check, check_choice
 from kart_jax.workers.config import WorkerConfig
 
-PROGRAM = "python -m kart_jax.train"
 Preset = Literal["cpu", "gpu", "seed"]
 
 
@@ -220,71 +213,6 @@ PRESETS: dict[str, TrainConfig] = {
         ppo=PPOConfig(rollout_length=64, minibatches=64),
     ),
 }
-
-
-def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> TrainConfig:
-    """The configuration that a command line asks for.
-
-    Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
-    `--resume`, the run's own.
-
-    Raises:
-        ValueError: a value is not allowed, or a saved configuration cannot be read.
-        SystemExit: a flag is unknown or malformed, or help was asked for.
-    """
-    return parse_all(arguments, program)[0]
-
-
-def parse_all(
-    arguments: Sequence[str] | None = None, program: str = PROGRAM
-) -> tuple[TrainConfig, ClusterConfig]:
-    """As `parse`, and what the command line says of the processes that take part."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    usage = f"{program} [OPTIONS], see --help"
-    first = argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    first.add_argument("--config", type=Path)
-    first.add_argument("--run-dir", type=Path)
-    first.add_argument("--resume", action="store_true")
-    first.add_argument("-h", "--help", action="store_true")
-    first.add_argument("--help-all", action="store_true")
-    known, _ = first.parse_known_args(arguments)
-    default = PRESETS[known.preset]
-    if known.resume and known.run_dir is not None:
-        default = load(known.run_dir / "config.json")
-    elif known.config is not None:
-        default = load(known.config)
-        default = replace(default, run=replace(default.run, run_dir=None, resume=False))
-    if known.help or known.help_all:
-        parts = {**vars(default), "cluster": ClusterConfig()}
-        print_help(parts, known.help_all, program)
-    parsed = tyro.cli(
-        _CommandLine,
-        args=arguments,
-        default=_CommandLine(train=default),
-        prog=program,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    return parsed.train, parsed.cluster
-
-
-@dataclass(frozen=True)
-class _CommandLine:
-    train: TrainConfig
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    config: ConfigFile = None
-
-    def __post_init__(self) -> None:
-        if self.cluster.distributed:
-            named = self.train.run.run_dir is not None
-            check(named, "run_dir", None, "given with --distributed: all processes share it")
-            overlap = self.train.ppo.overlap
-            check(
-                not overlap,
-                "overlap",
-                overlap,
-                "False with --distributed: its processes act at their own pace and learn in step",
-            )
 
 
 def load(path: Path) -> TrainConfig:

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kart_jax.commands import command
-from kart_jax.game.data import ensure_data
+from kart_jax.cli.command import command
+from kart_jax.game.engine.data import ensure_data
 
 
 @command

@@ -21,11 +21,12 @@ from typing import Any, Literal
 
 import psutil
 
-from kart_jax import system
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 from kart_jax.config import PRESETS, TrainConfig
-from kart_jax.game import fetch, make_env
-from kart_jax.game.data import find_data
+from kart_jax.game import make_env
+from kart_jax.game.engine import fetch
+from kart_jax.game.engine import system_packages as system
+from kart_jax.game.engine.data import find_data
 from kart_jax.game.errors import DataError
 
 WORKER_MEMORY = 540 * 10**6

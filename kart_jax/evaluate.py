@@ -15,14 +15,21 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.checks import check, check_choice
-from kart_jax.commands import INTERRUPTED, check_output, command
+from kart_jax.cli.command import INTERRUPTED, check_output, command
 from kart_jax.config import race_of
+from kart_jax.evaluation.statistics import end_seconds, summarise
+from kart_jax.evaluation.trials import (
+    SELECTION_SEEDS,
+    Driver,
+    Trial,
+    TrialResult,
+    make_trial,
+    run_trials,
+)
 from kart_jax.game import RaceConfig
-from kart_jax.game.catalogue import check_installed
+from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.plot import check_plots, plot_report
-from kart_jax.statistics import end_seconds, summarise
-from kart_jax.trials import SELECTION_SEEDS, Driver, Trial, TrialResult, make_trial, run_trials
+from kart_jax.validation import check, check_choice
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
         CheckpointError: there is no such policy.
         WorkersLostError: the game cannot run.
     """
-    from kart_jax.policy.policy import load_policy
+    from kart_jax.run_folder.loading import load_policy
 
     policy = load_policy(config.policy)
     race = race_of(policy.race)

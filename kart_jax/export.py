@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ def export(policy: str, folder: Path) -> None:
         CheckpointError: there is no whole checkpoint, nor such a name.
         ValueError: the folder holds something already.
     """
-    from kart_jax import checkpoints
     from kart_jax.policy.exported import is_exported, write_policy
-    from kart_jax.policy.policy import PolicySpec, find_folder
+    from kart_jax.policy.policy import PolicySpec
+    from kart_jax.run_folder import checkpoints
+    from kart_jax.run_folder.loading import find_folder
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: choose another folder")

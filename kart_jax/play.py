@@ -11,13 +11,20 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from kart_jax.checks import check
-from kart_jax.commands import check_output, command
-from kart_jax.driving import Step, add_values, drive_episodes, make_act, open_policy, race_from_grid
-from kart_jax.game.catalogue import check_installed
-from kart_jax.statistics import end_seconds
-from kart_jax.trials import Driver, plain_episode
-from kart_jax.video import annotate, check_video, film, tell_progress, write_video
+from kart_jax.cli.command import check_output, command
+from kart_jax.evaluation.drivers import (
+    Step,
+    add_values,
+    drive_episodes,
+    make_act,
+    open_policy,
+    race_from_grid,
+)
+from kart_jax.evaluation.statistics import end_seconds
+from kart_jax.evaluation.trials import Driver, plain_episode
+from kart_jax.evaluation.video import annotate, check_video, film, tell_progress, write_video
+from kart_jax.game.engine.catalogue import check_installed
+from kart_jax.validation import check
 
 
 @dataclass(frozen=True)

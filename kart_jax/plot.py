@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 from kart_jax.runs import Run, read_run
 
 if TYPE_CHECKING:

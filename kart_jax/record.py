@@ -24,15 +24,15 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from kart_jax.checks import check
-from kart_jax.commands import check_output, command
-from kart_jax.driving import Step, drive_episodes, make_act, open_policy, race_from_grid
+from kart_jax.cli.command import check_output, command
+from kart_jax.evaluation.drivers import Step, drive_episodes, make_act, open_policy, race_from_grid
+from kart_jax.evaluation.trials import Driver, plain_episode
 from kart_jax.game.actions import Controls
-from kart_jax.game.catalogue import check_installed
 from kart_jax.game.config import TICK
-from kart_jax.game.race import KartState
+from kart_jax.game.engine.catalogue import check_installed
+from kart_jax.game.engine.race import KartState
 from kart_jax.play import describe
-from kart_jax.trials import Driver, plain_episode
+from kart_jax.validation import check
 
 STATES = ("x", "y", "z", "heading", "speed", "on_road", "jumping", "position")
 """Metres (y is up), radians (0 = +z, growing towards +x), metres a second, place in the race."""

@@ -13,9 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.checkpoints import read_best
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 from kart_jax.config import TrainConfig, load
+from kart_jax.run_folder.checkpoints import read_best
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,21 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from kart_jax.checks import check
-from kart_jax.commands import command
-from kart_jax.driving import Step, add_values, drive_episodes, make_act, race_from_grid
-from kart_jax.game.catalogue import check_installed
+from kart_jax.cli.command import command
+from kart_jax.evaluation.drivers import Step, add_values, drive_episodes, make_act, race_from_grid
+from kart_jax.evaluation.trials import plain_episode
+from kart_jax.evaluation.video import (
+    Image8,
+    annotate,
+    check_video,
+    film,
+    tell_progress,
+    write_video,
+)
 from kart_jax.game.config import WIDTH, RaceConfig
+from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.play import describe
-from kart_jax.trials import plain_episode
-from kart_jax.video import Image8, annotate, check_video, film, tell_progress, write_video
+from kart_jax.validation import check
 
 HEIGHT = 480
 """Height of the video in pixels; it is as wide as the policy's own frames are in proportion."""
@@ -76,7 +83,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
         CheckpointError: there is no such policy.
     """
     from kart_jax.policy.occlusion import Occlusion
-    from kart_jax.policy.policy import load_policy
+    from kart_jax.run_folder.loading import load_policy
 
     policy = load_policy(config.policy)
     race = race_from_grid(policy, "policy", {"track": config.track}, config.opponents)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.commands import command
+from kart_jax.cli.command import command
 from kart_jax.config import PRESETS
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig

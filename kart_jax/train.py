@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kart_jax.checks import check
-from kart_jax.commands import command, interpreter
-from kart_jax.config import ClusterConfig, TrainConfig, parse_all
+from kart_jax.cli.command import command, interpreter
+from kart_jax.cli.options import parse_all
+from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.game import make_env
+from kart_jax.validation import check
 from kart_jax.workers.worker import MakeEnv
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | None = None) -> int:
     """Train as configured, on environments that `make` makes, and show what came of it."""
-    from kart_jax.beginning import find_source
-    from kart_jax.cluster import Cluster, join, leave
-    from kart_jax.game.catalogue import check_installed
-    from kart_jax.parallel import Devices, prepare_jax
-    from kart_jax.run_folder import check_run, open_run
-    from kart_jax.trainer import Trainer
+    from kart_jax.game.engine.catalogue import check_installed
+    from kart_jax.run_folder.folder import check_run, open_run
+    from kart_jax.run_folder.source import find_source
+    from kart_jax.training.devices import Devices, prepare_jax
+    from kart_jax.training.processes import Cluster, join, leave
+    from kart_jax.training.trainer import Trainer
 
     prepare_jax()
     if cluster is not None and cluster.distributed:
@@ -68,8 +69,8 @@ def check_extras(config: TrainConfig) -> None:
     Raises:
         ValueError: says what to install.
     """
-    from kart_jax.metrics import check_wandb
-    from kart_jax.video import check_encoder
+    from kart_jax.evaluation.video import check_encoder
+    from kart_jax.run_folder.logs import check_wandb
 
     if config.run.video_steps:
         fake = config.race.simulator == "fake"
@@ -101,8 +102,8 @@ def warn(config: TrainConfig, platform: str) -> None:
 
 def first_stage(config: TrainConfig, run_dir: Path) -> str:
     """What a run begins with, in words."""
-    from kart_jax.checkpoints import ever_saved
-    from kart_jax.imitate import FOLDER
+    from kart_jax.imitation.stage import FOLDER
+    from kart_jax.run_folder.checkpoints import ever_saved
 
     steps = 0 if config.run.init_from else config.imitation.imitation_steps
     if not steps or (run_dir / FOLDER).exists() or ever_saved(run_dir / "checkpoints"):
@@ -115,7 +116,7 @@ def first_stage(config: TrainConfig, run_dir: Path) -> str:
 
 def _show(run_dir: Path, finished: bool) -> None:
     """Drive the trained policy once and say where to look next."""
-    from kart_jax.checkpoints import ever_saved
+    from kart_jax.run_folder.checkpoints import ever_saved
 
     if finished:
         print("\nOne greedy episode of the trained policy:", flush=True)

@@ -5,7 +5,7 @@ import os
 import platformdirs
 import pytest
 
-from kart_jax.game.data import find_data
+from kart_jax.game.engine.data import find_data
 
 # Set before anything imports JAX: most of the tests' time would be compiling.
 CACHE = platformdirs.user_cache_path("kart_jax") / "xla"

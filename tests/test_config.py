@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kart_jax import config
-from kart_jax.config import PRESETS, RunConfig, TrainConfig, parse
+from kart_jax.cli.options import parse
+from kart_jax.config import PRESETS, RunConfig, TrainConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)

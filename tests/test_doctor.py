@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kart_jax import doctor, system
+from kart_jax import doctor
 from kart_jax.config import PRESETS, TrainConfig
-from kart_jax.game.data import VARIABLE
+from kart_jax.game.engine import system_packages as system
+from kart_jax.game.engine.data import VARIABLE
 
 CONFIG = PRESETS["cpu"]
 

@@ -23,7 +23,7 @@ from kart_jax.play import PlayConfig
 from kart_jax.plot import PlotConfig
 from kart_jax.record import RecordConfig
 from kart_jax.saliency import SaliencyConfig
-from tests.tiny_run import arguments
+from tests.helpers.tiny_run import arguments
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from kart_jax import evaluate, trials
-from kart_jax.commands import INTERRUPTED
+from kart_jax import evaluate
+from kart_jax.cli.command import INTERRUPTED
 from kart_jax.evaluate import main
+from kart_jax.evaluation import trials
+from kart_jax.evaluation.trials import Driver, Trial, TrialResult, make_trial, run_trials
 from kart_jax.game import RaceConfig
-from kart_jax.trials import Driver, Trial, TrialResult, make_trial, run_trials
-from tests.tiny import RACE, write_tiny_policy
+from tests.helpers.tiny import RACE, write_tiny_policy
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from examples import drive
 from examples.own_reward import make
 from kart_jax.game import RaceConfig, make_env
-from tests.tiny import RACE, write_tiny_policy
+from tests.helpers.tiny import RACE, write_tiny_policy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = (

@@ -11,12 +11,12 @@ import pytest
 
 import kart_jax
 from kart_jax import export
-from kart_jax.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.config import RunConfig, TrainConfig
-from kart_jax.imitation import ImitationConfig
-from kart_jax.policy import policy as policies
+from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.policy import Policy, PolicySpec
-from tests.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
+from kart_jax.run_folder import loading
+from kart_jax.run_folder.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from tests.helpers.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
 
 ALONE = """
 import sys
@@ -124,7 +124,7 @@ def test_the_readmes_program_runs_without_this_package(exported: Path) -> None:
 def test_a_shipped_policy_is_loaded_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policies, "SHIPPED", tmp_path)
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
     written = write_tiny_policy(tmp_path / "lighthouse")
     assert same(kart_jax.load_policy("lighthouse"), kart_jax.load_policy(written))
     with pytest.raises(CheckpointError, match=r"nor is it a shipped policy's name \(lighthouse\)"):
@@ -132,7 +132,7 @@ def test_a_shipped_policy_is_loaded_by_its_name(
 
 
 def test_a_shipped_policy_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "SHIPPED", tmp_path)
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
     written = write_tiny_policy(tmp_path / "lighthouse")
     assert export.main(["lighthouse", str(tmp_path / "copy")]) == 0
     files = [{p.name: p.read_bytes() for p in f.iterdir()} for f in (written, tmp_path / "copy")]
@@ -146,7 +146,7 @@ def test_an_export_tells_nothing_of_the_machine_that_wrote_it(tmp_path: Path) ->
 
 
 def test_policies_in_the_package_are_whole() -> None:
-    for name in policies.shipped_policies():
+    for name in loading.shipped_policies():
         policy = kart_jax.load_policy(name)
         frames = np.zeros(policy.spec.observation_shape, np.uint8)
         assert np.isfinite(policy.value(frames))

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kart_jax import config as configs
 from kart_jax import imitate, train
-from kart_jax.beginning import policy_spec
-from kart_jax.cloning import Cloner
-from kart_jax.demonstrations import Demonstration
+from kart_jax.cli.options import parse
+from kart_jax.evaluation.trials import make_trial, run_trials
 from kart_jax.game import RaceConfig
-from kart_jax.policy.policy import load_policy
-from kart_jax.rounds import Rounds
-from kart_jax.trials import make_trial, run_trials
+from kart_jax.imitation import stage
+from kart_jax.imitation.cloning import Cloner
+from kart_jax.imitation.demonstrations import Demonstration
+from kart_jax.imitation.rounds import Rounds
+from kart_jax.run_folder.loading import load_policy
+from kart_jax.run_folder.source import policy_spec
 
 FLAGS = [
     *("--simulator", "fake", "--track", "bends", "--height", "12", "--width", "16"),
@@ -37,7 +38,7 @@ def imitated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_finishes_races_that_straight_on_does_not(imitated: Path) -> None:
-    policy = load_policy(imitated / imitate.FOLDER)
+    policy = load_policy(imitated / stage.FOLDER)
     race = RaceConfig(**policy.race)
     finished = {}
     for driver in ("policy", "straight"):
@@ -49,7 +50,7 @@ def test_it_finishes_races_that_straight_on_does_not(imitated: Path) -> None:
 
 
 def test_every_round_is_logged(imitated: Path) -> None:
-    lines = [json.loads(x) for x in (imitated / imitate.LOG).read_text().splitlines()]
+    lines = [json.loads(x) for x in (imitated / stage.LOG).read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2, 3, 4]
     assert lines[0]["guided"] == 1.0
     assert lines[0]["finish_rate"] == 1.0
@@ -77,21 +78,21 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_round(
     assert f"imitate --resume --run-dir {run_dir}" in said
     assert "imitation 2/4" in said
     assert "imitation 3/4" not in said
-    assert not (run_dir / imitate.FOLDER).exists()
+    assert not (run_dir / stage.FOLDER).exists()
     monkeypatch.setattr(Cloner, "learn", learn)
     assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0
     said = capsys.readouterr().out
     assert "imitation 2/4" not in said
     assert "imitation 3/4: the policy drove" in said
-    lines = [json.loads(x) for x in (run_dir / imitate.LOG).read_text().splitlines()]
+    lines = [json.loads(x) for x in (run_dir / stage.LOG).read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2, 3, 4]
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
     assert lines[2]["steps"] > lines[1]["steps"] + 900
     assert lines[3]["same"] > 0.8
-    assert load_policy(run_dir / imitate.FOLDER)
-    card = (run_dir / imitate.FOLDER / "README.md").read_text()
+    assert load_policy(run_dir / stage.FOLDER)
+    card = (run_dir / stage.FOLDER / "README.md").read_text()
     assert "by imitation of the guide for 4,000 steps." in card
-    assert not (run_dir / imitate.ROUNDS).exists()
+    assert not (run_dir / stage.ROUNDS).exists()
     assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0  # There is nothing to do.
     assert "imitation 4/4" not in capsys.readouterr().out
 
@@ -106,7 +107,7 @@ def test_training_begins_with_it_and_goes_on_with_it(
     assert train.main(flags) == 0
     assert "No PPO" not in capsys.readouterr().out
     policies = [
-        load_policy(path) for path in (imitated / imitate.FOLDER, run_dir / imitate.FOLDER, run_dir)
+        load_policy(path) for path in (imitated / stage.FOLDER, run_dir / stage.FOLDER, run_dir)
     ]
     frames = np.random.default_rng(0).integers(256, size=(5, 3, 12, 16, 1), dtype=np.uint8)
     same, own, trained = (np.asarray(p.logits_and_values(frames)[0]) for p in policies)
@@ -145,14 +146,14 @@ def test_a_policy_to_begin_with_is_refused(
 def test_rounds_of_another_version_are_begun_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = configs.parse(FLAGS)
+    config = parse(FLAGS)
     spec = policy_spec(config)
     other = replace(spec, network=replace(spec.network, channels=16))
     learnt = Cloner(other, config.ppo, 1e-3, 1, seed=0).to_bytes()
     frames = np.zeros((2, 12, 16, 1), np.uint8)
     shown = Demonstration(frames, np.zeros((2, 4)), np.zeros(2, np.float32), {}, guided=True)
-    Rounds(tmp_path / imitate.ROUNDS).save(1, [shown], learnt)
-    imitation = imitate._Imitation(config, spec, tmp_path)
+    Rounds(tmp_path / stage.ROUNDS).save(1, [shown], learnt)
+    imitation = stage._Imitation(config, spec, tmp_path)
     assert imitation.rounds_left == range(1, 5)
     assert "imitation begins again" in caplog.text
 

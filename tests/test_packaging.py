@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kart_jax import __version__, system
+from kart_jax import __version__
+from kart_jax.game.engine import system_packages as system
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,7 +55,7 @@ def jax_bound(requirement: str) -> str:
 def test_train_sets_up_once(clone: Path) -> None:
     pip = "-m pip install -q --disable-pip-version-check"
     train = "-m kart_jax.train --preset cpu --track lighthouse --minutes 10"
-    system_and_data = ["-I kart_jax/system.py", "-m kart_jax.data"]
+    system_and_data = ["-I kart_jax/game/engine/system_packages.py", "-m kart_jax.data"]
     status, asked = make(clone, "train")
     assert status == 0
     assert asked == [system_and_data[0], "-m venv .venv", f"{pip} -e .", system_and_data[1], train]
@@ -70,7 +71,7 @@ def test_the_tests_install_their_own_extras(clone: Path) -> None:
     assert make(clone, stamp) == (0, [])
 
 
-@pytest.mark.parametrize("stage", ["system.py", "venv", "pip", "kart_jax.data"])
+@pytest.mark.parametrize("stage", ["system_packages.py", "venv", "pip", "kart_jax.data"])
 def test_a_stage_that_fails_stops_and_is_tried_again(
     stage: str, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,14 +10,22 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from kart_jax.driving import Step
+from kart_jax.evaluation.drivers import Step
+from kart_jax.evaluation.video import (
+    FRAME,
+    HEIGHT,
+    HIGH,
+    WIDTH,
+    annotate,
+    tell_progress,
+    write_video,
+)
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.play import describe, main, summarise
 from kart_jax.record import RecordConfig
 from kart_jax.record import main as record
-from kart_jax.video import FRAME, HEIGHT, HIGH, WIDTH, annotate, tell_progress, write_video
-from tests.tiny import RACE, write_tiny_policy
+from tests.helpers.tiny import RACE, write_tiny_policy
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from kart_jax import config as configs
 from kart_jax import plot, runs
 from kart_jax.config import TrainConfig
-from tests.tiny import NETWORK, RACE
+from tests.helpers.tiny import NETWORK, RACE
 
 CONFIG = TrainConfig(race=RACE, network=NETWORK)
 

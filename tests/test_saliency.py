@@ -10,8 +10,8 @@ import pytest
 
 from kart_jax.game import RaceConfig
 from kart_jax.saliency import HEIGHT, light_up, main, view_size
+from tests.helpers.tiny import RACE, write_tiny_policy
 from tests.test_play import read_video
-from tests.tiny import RACE, write_tiny_policy
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from kart_jax import doctor
 from kart_jax.config import PRESETS, TrainConfig
-from kart_jax.imitate import FOLDER
+from kart_jax.imitation.stage import FOLDER
 from kart_jax.train import first_stage, warn
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from kart_jax.checks import check
 from kart_jax.game.config import RaceConfig
+from kart_jax.validation import check
 
 __all__ = ["RaceConfig", "make", "make_env"]
 

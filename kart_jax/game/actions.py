@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from kart_jax.checks import check
+from kart_jax.validation import check
 
 
 class Controls(NamedTuple):

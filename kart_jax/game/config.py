@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from kart_jax.checks import check, check_choice, is_number, make_plain
 from kart_jax.game.rewards import TERMS
+from kart_jax.validation import check, check_choice, is_number, make_plain
 
 TICK = 1 / 120
 """Length of one physics step of the game, in seconds of game time."""

@@ -5,19 +5,19 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kart_jax.checks import check
 from kart_jax.game.actions import ACTION_SETS, Controls, check_action, mean_controls
-from kart_jax.game.catalogue import check_installed, check_track
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
+from kart_jax.game.engine.catalogue import check_installed, check_track
+from kart_jax.game.engine.race import KartState, Race
 from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
 from kart_jax.game.guide import Guide
 from kart_jax.game.labels import label_pixels
 from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
-from kart_jax.game.race import KartState, Race
 from kart_jax.game.rewards import Reward
 from kart_jax.game.start import DRAWN_SEEDS, check_options, draw_start, take_start
+from kart_jax.validation import check
 
 
 class KartEnv(gym.Env[Any, Any]):

@@ -16,10 +16,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from kart_jax.checks import check
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.observation import FrameStack, observation_space
+from kart_jax.validation import check
 
 LENGTH = 200.0
 """Length of every track in metres."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kart_jax.checks import check
-from kart_jax.commands import check_output, command
-from kart_jax.game.catalogue import check_installed
+from kart_jax.cli.command import check_output, command
 from kart_jax.game.config import RaceConfig
+from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.game.env import KartEnv
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.observation import Frame
+from kart_jax.validation import check
 
 TRACKS = (
     "lighthouse",

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from kart_jax.game.centreline import CentreLine, Place
 from kart_jax.game.config import RaceConfig
-from kart_jax.game.race import KartState
+from kart_jax.game.engine.race import KartState
 
 Frame = npt.NDArray[np.uint8]
 

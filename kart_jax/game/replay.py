@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kart_jax.checks import check
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
+from kart_jax.validation import check
 
 
 def replay(

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kart_jax.checks import check, is_whole
 from kart_jax.game.actions import ActionSet, Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.config import RaceConfig
-from kart_jax.game.race import Race
+from kart_jax.game.engine.race import Race
+from kart_jax.validation import check, is_whole
 
 RESET_OPTIONS = ("track", "reverse", "episode_seed")
 SEEDS = 2**31

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from kart_jax.checks import check, check_choice
+from kart_jax.validation import check, check_choice
 
 KERNEL = 3
 """Every convolution spans 3 frames, 3 rows and 3 columns."""

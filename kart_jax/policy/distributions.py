@@ -16,7 +16,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from kart_jax.checks import check, check_choice
+from kart_jax.validation import check, check_choice
 
 LOG_STD_RANGE = (-5.0, 2.0)
 """The log standard deviation is kept in this range, in units of half the box's width."""

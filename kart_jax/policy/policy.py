@@ -1,7 +1,6 @@
-"""A policy by itself: loaded from a checkpoint, it takes frames and gives actions."""
+"""A policy as an object: it takes frames and gives actions."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +11,6 @@ from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
-
-SHIPPED = Path(__file__).parents[1] / "policies"
-"""Exported policies that come with the package, a folder for each."""
 
 
 @dataclass(frozen=True)
@@ -109,48 +105,3 @@ class Policy:
                 f"{shape} (stack, height, width, channels), or a batch of those"
             )
         return frames.reshape(-1, *shape)
-
-
-def load_policy(source: str | Path) -> Policy:
-    """Load a shipped policy by its name, or any from a run, a checkpoint or an exported folder.
-
-    Of a run its best checkpoint is taken, or else its newest. Neither the game nor its data
-    is needed. Where a folder has a shipped policy's name, write `./name` for the folder.
-
-    Raises:
-        CheckpointError: there is no whole checkpoint, nor such a name.
-        ValueError: the files are damaged.
-    """
-    from kart_jax import checkpoints
-    from kart_jax.policy import exported
-
-    folder = find_folder(source)
-    if exported.is_exported(folder):
-        return exported.read_policy(folder)
-    checkpoint = checkpoints.find(folder)
-    progress = checkpoints.read_progress(checkpoint)
-    spec = PolicySpec.from_dict(progress["policy"])
-    variables = checkpoints.read_policy(checkpoint, spec.template())
-    return Policy(spec, variables, progress["config"]["race"])
-
-
-def find_folder(source: str | Path) -> Path:
-    """The folder that a shipped policy's name, or a path, stands for.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    from kart_jax.checkpoints import CheckpointError
-
-    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
-    if not folder.exists():
-        raise CheckpointError(
-            f"{source} does not exist, nor is it a shipped policy's name "
-            f"({', '.join(shipped_policies()) or 'there are none'})"
-        )
-    return folder
-
-
-def shipped_policies() -> list[str]:
-    """Names of the policies that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/policy.json"))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kart_jax.checks import check, check_choice
+from kart_jax.validation import check, check_choice
 
 
 @dataclass(frozen=True)

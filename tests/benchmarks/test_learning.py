@@ -10,7 +10,8 @@ import pytest
 from benchmarks import learning
 from benchmarks.learning import ends, milestones, record
 from benchmarks.runs import Line, read_lines
-from kart_jax.config import TrainConfig, parse
+from kart_jax.cli.options import parse
+from kart_jax.config import TrainConfig
 
 
 def updates(*steps: int) -> list[Line]:

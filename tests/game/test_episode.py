@@ -9,8 +9,8 @@ import pytest
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine, Progress
+from kart_jax.game.engine.race import KartState
 from kart_jax.game.episode import Episode
-from kart_jax.game.race import KartState
 from kart_jax.game.rewards import Outcome
 
 CONFIG = RaceConfig(stuck_seconds=2.5, time_limit=60.0, wrong_way_seconds=1.0)

@@ -11,10 +11,10 @@ import pytest
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
+from kart_jax.game.engine.race import Item, KartState
 from kart_jax.game.fake import FakeKartEnv
 from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, FAST, GAIN, LOOK_AHEAD, SLOW, Guide
-from kart_jax.game.race import Item, KartState
-from tests.tiny import RACE
+from tests.helpers.tiny import RACE
 
 LENGTH = 200.0
 """A straight road along z, of ten segments that return to the first."""

@@ -1,8 +1,8 @@
 import numpy as np
 
 from kart_jax.game.centreline import CentreLine
+from kart_jax.game.engine.race import Item, KartBody
 from kart_jax.game.labels import LABELS, SPACING, label_pixels
-from kart_jax.game.race import Item, KartBody
 
 SIZE = np.array([0.8, 0.7, 1.4])
 UP = np.array([0.0, 1.0, 0.0])

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from kart_jax.game import RaceConfig
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import Layout
+from kart_jax.game.engine.race import KartState
 from kart_jax.game.observation import (
     FrameStack,
     make_frame,
@@ -15,7 +16,6 @@ from kart_jax.game.observation import (
     scale_depth,
     state_vector,
 )
-from kart_jax.game.race import KartState
 
 SMALL = RaceConfig(height=8, width=12, stack=3)
 

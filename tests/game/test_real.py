@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kart_jax.game import RaceConfig, catalogue
+from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
 from kart_jax.game.config import ActionSetName
+from kart_jax.game.engine import catalogue
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
 from kart_jax.game.rewards import SCHEMES
-from tests.game import scenarios
-from tests.game.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
+from tests.helpers import scenarios
+from tests.helpers.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 
 pytestmark = pytest.mark.real_game
 

@@ -11,8 +11,9 @@ import pytest
 from kart_jax.config import TrainConfig
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.network import ActorCritic
-from kart_jax.policy.policy import Policy, PolicySpec, load_policy
-from tests.tiny import ACTIONS, NETWORK
+from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.run_folder.loading import load_policy
+from tests.helpers.tiny import ACTIONS, NETWORK
 
 CONFIG = replace(NETWORK, normalise_frames=True)
 SPEC = PolicySpec(CONFIG, ACTIONS, (3, 12, 16, 2))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kart_jax.policy.occlusion import Occlusion
-from kart_jax.policy.policy import Policy, load_policy
-from tests.tiny import RACE, write_tiny_policy
+from kart_jax.policy.policy import Policy
+from kart_jax.run_folder.loading import load_policy
+from tests.helpers.tiny import RACE, write_tiny_policy
 
 SHAPE = (3, RACE.height, RACE.width, 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kart_jax.ppo import buffer
-from tests.scripted import FRAME, STACK, Script, collect, create_state, make_ppo
+from tests.helpers.scripted import FRAME, STACK, Script, collect, create_state, make_ppo
 
 LENGTH = 8
 

@@ -15,7 +15,15 @@ from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
-from tests.scripted import ACTIONS, Script, collect, create_state, make_ppo, prepare, schedules
+from tests.helpers.scripted import (
+    ACTIONS,
+    Script,
+    collect,
+    create_state,
+    make_ppo,
+    prepare,
+    schedules,
+)
 
 SCRIPT = Script(steps=8, envs=4, end_rate=0.2)
 

@@ -20,7 +20,7 @@ from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.process import WorkerProcess
 from kart_jax.workers.protocol import Layout, StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
-from tests.workers.faults import make_broken, make_misbehaving
+from tests.helpers.faults import make_broken, make_misbehaving
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=1)
 SEED = 5
@@ -285,7 +285,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # the background ignor
 from kart_jax.game import RaceConfig
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
-from tests.workers.faults import make_misbehaving
+from tests.helpers.faults import make_misbehaving
 os.environ["TRAINER"] = str(os.getpid())
 race = RaceConfig(simulator="fake", action_set="drive")
 envs = KartVectorEnv(race, WorkerConfig(num_envs=3, groups=1), 0, make_misbehaving)

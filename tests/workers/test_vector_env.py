@@ -18,7 +18,7 @@ from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.protocol import Layout
 from kart_jax.workers.vector_env import KartVectorEnv
-from tests.workers.faults import make_reporting
+from tests.helpers.faults import make_reporting
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=3)
 MODES = [

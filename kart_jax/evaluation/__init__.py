@@ -1,0 +1,1 @@
+"""Measuring drivers: races from fixed seeds, their statistics, and films of them."""

@@ -1,0 +1,155 @@
+"""Driving episodes in this process, step by step, with a policy or without."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.config import PRESETS, race_of
+from kart_jax.evaluation.trials import STRAIGHT, Driver
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.actions import ACTION_SETS, Controls
+from kart_jax.game.engine.race import KartState
+from kart_jax.game.env import KartEnv
+from kart_jax.imitation.demonstrations import guided_action
+
+if TYPE_CHECKING:
+    from kart_jax.policy.policy import Policy
+
+Act = Callable[[NDArray[np.uint8]], Any]
+"""Takes a frame stack `[T, H, W, C]` and gives an action."""
+ActOrGuide = Act | None
+"""None stands for the guide, which looks at the race instead of the frames."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One action: what was seen before it, and what it led to."""
+
+    frames: NDArray[np.uint8]
+    """`[T, H, W, C]`, seen before the action."""
+    action: Any
+    controls: Controls
+    """What the action means to the kart; of the game's own driver, what it did."""
+    reward: float
+    info: dict[str, Any]
+    """The environment's, with `episode` at the end."""
+    before: KartState | None
+    """The kart when the action was chosen; the fake game has none."""
+    value: float | None = None
+    """What the policy expected before the action, where it was asked."""
+
+
+def open_policy(source: str | None, driver: Driver) -> "Policy | None":
+    """The policy of a name or path, which only the driver `policy` must have.
+
+    Raises:
+        ValueError: it has none; says what to add.
+        CheckpointError: there is no such policy.
+    """
+    if source is None:
+        if driver == "policy":
+            raise ValueError(
+                "no policy is named: add a run's folder or a shipped policy's name, such as "
+                "lighthouse, or choose another driver, such as --driver guide"
+            )
+        return None
+    from kart_jax.run_folder.loading import load_policy
+
+    return load_policy(source)
+
+
+def race_from_grid(
+    policy: "Policy | None", driver: Driver, changes: dict[str, Any], opponents: int = 0
+) -> RaceConfig:
+    """What the policy was trained on, or the preset `cpu` sees, but begun on the grid.
+
+    `changes` that are None are none.
+    """
+    race = race_of(policy.race) if policy is not None else PRESETS["cpu"].race
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(
+        race,
+        **{
+            "random_start": 0.0,
+            "track_weights": (),
+            "karts": opponents + 1,
+            "start_position": 1 if opponents == 0 else 0,
+            "driver": "ai" if driver == "ai" else "agent",
+            **given,
+        },
+    )
+
+
+def make_act(
+    driver: Driver, race: RaceConfig, policy: "Policy | None", seed: int, sample: bool = False
+) -> ActOrGuide:
+    """How a driver chooses; of the policy, the most probable action unless `sample`."""
+    if driver == "guide":
+        return None
+    space = ACTION_SETS[race.action_set]().space
+    if driver == "random":
+        space.seed(seed)
+        return lambda _: space.sample()
+    if driver != "policy":  # the game's own driver ignores it
+        action = np.array(STRAIGHT[race.action_set], space.dtype)
+        return lambda _: action
+    assert policy is not None
+    if not sample:
+        return policy.act
+    import jax
+
+    numbers = iter(range(sys.maxsize))
+    first = jax.random.key(seed)
+    return lambda frames: policy.act(frames, jax.random.fold_in(first, next(numbers)))
+
+
+def drive_episodes(
+    race: RaceConfig, act: ActOrGuide, episodes: int, seed: int
+) -> Iterator[list[Step]]:
+    """Drive so many episodes, on the tracks of `race` in turn; the steps of each as it ends.
+
+    The seeds are `seed` and those after it.
+    """
+    env = make_env(race)
+    try:
+        for number in range(episodes):
+            track = race.track[number % len(race.track)]
+            yield list(drive(env, act, seed + number, {"track": track}))
+    finally:
+        env.close()
+
+
+def add_values(policy: "Policy", steps: Iterable[Step]) -> list[Step]:
+    """The steps with what the policy expected before each."""
+    return [replace(step, value=float(policy.value(step.frames))) for step in steps]
+
+
+def drive(
+    env: gymnasium.Env[Any, Any],
+    act: ActOrGuide,
+    seed: int,
+    options: dict[str, Any] | None = None,
+) -> Iterator[Step]:
+    """Drive one episode to its end."""
+    actions = ACTION_SETS[env.unwrapped.config.action_set]()  # type: ignore[attr-defined]
+    frames, _ = env.reset(seed=seed, options=options)
+    ended = False
+    while not ended:
+        before = env.unwrapped.kart if isinstance(env.unwrapped, KartEnv) else None
+        action = guided_action(env) if act is None else act(frames)
+        after, reward, terminated, truncated, info = env.step(action)
+        controls = info.get("controls")
+        yield Step(
+            frames=frames,
+            action=action,
+            controls=Controls(**controls) if controls else actions.controls(action),
+            reward=float(reward),
+            info=info,
+            before=before,
+        )
+        frames, ended = after, terminated or truncated

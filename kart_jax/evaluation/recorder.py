@@ -1,0 +1,107 @@
+"""Videos of the greedy policy during training, made beside it in a thread."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.config import TrainConfig
+from kart_jax.evaluation.drivers import Step
+from kart_jax.evaluation.trials import SELECTION_SEEDS, Trial, run_trials
+from kart_jax.evaluation.video import Image8, annotate, film, write_video
+from kart_jax.game.actions import ACTION_SETS
+from kart_jax.game.start import draw_start
+from kart_jax.policy.policy import Policy, PolicySpec
+
+log = logging.getLogger(__name__)
+
+
+class Abandoned(Exception):
+    """The run ends: nobody waits for the video."""
+
+
+class Recorder:
+    """Films an episode from time to time, in workers of its own, while training goes on.
+
+    A video that fails is a warning. One that is due while the last is still being made is
+    left out, so that a slow machine never has more than one at hand.
+    """
+
+    def __init__(self, config: TrainConfig, spec: PolicySpec, run_dir: Path) -> None:
+        self._config = config
+        self._policy = Policy(spec, {}, config.to_dict()["race"])
+        self._folder = run_dir / "videos"
+        self._thread: threading.Thread | None = None
+        self._abandoned = threading.Event()
+
+    def is_due(self, before: int, step: int) -> bool:
+        """Whether a video falls between two counts of steps."""
+        every = self._config.run.video_steps
+        return every > 0 and step // every > before // every
+
+    def start(self, step: int, variables: Any) -> None:
+        """Begin a video of a policy of these host variables: `videos/STEP.mp4`."""
+        if self._thread is not None and self._thread.is_alive():
+            log.warning("no video of step %d: the last one is still being made", step)
+            return
+        self._policy.variables = jax.device_put(variables)
+        # A daemon: a run that must end at once waits for nobody.
+        self._thread = threading.Thread(target=self._record, args=(step,), daemon=True)
+        self._thread.start()
+
+    def close(self, wait: bool) -> None:
+        """Let the video at hand be finished, or abandon it."""
+        if not wait:
+            self._abandoned.set()
+        if self._thread is not None:
+            self._thread.join(None if wait else 3.0)
+
+    def _record(self, step: int) -> None:
+        path = self._folder / f"{step}.mp4"
+        unfinished = path.with_name(f".{path.name}")  # the encoder goes by the suffix
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._film(step, unfinished)
+            unfinished.rename(path)
+        except Abandoned:
+            unfinished.unlink(missing_ok=True)
+        except Exception as error:  # the game, the encoder, the disk: training goes on
+            log.warning("no video of step %d, training goes on: %s", step, error)
+            unfinished.unlink(missing_ok=True)
+
+    def _film(self, step: int, path: Path) -> None:
+        race = self._config.race
+        track = race.track[step // self._config.run.video_steps % len(race.track)]
+        trial = Trial("policy", track, SELECTION_SEEDS, race.difficulty, race.karts)
+        seen: list[tuple[NDArray[np.uint8], Any, float]] = []
+
+        def act(stacks: NDArray[np.uint8]) -> NDArray[Any]:
+            self._check()
+            actions = self._policy.act(stacks)
+            value = float(self._policy.value(stacks)[0])
+            seen.append((stacks[0, -1:].copy(), actions[0], value))  # whole stacks take memory
+            return actions
+
+        [result] = run_trials(race, [trial], act, workers=1)
+        controls = ACTION_SETS[race.action_set]().controls
+        start = draw_start(trial.race(race), trial.episode_seed, {"track": track})
+        about = {"track": track, "reverse": start.reverse, "episode_seed": start.seed}
+        driven = [
+            Step(frames, action, controls(action), 0.0, about, None, value)
+            # One more action follows the end, and what a lost worker drove comes before.
+            for frames, action, value in seen[-int(result.episode["length"]) - 1 : -1]
+        ]
+
+        def draw(view: Image8, step: Step) -> Image8:
+            self._check()
+            return annotate(race, view, step)
+
+        write_video(path, film(trial.race(race), driven, draw), 1 / race.action_seconds)
+
+    def _check(self) -> None:
+        if self._abandoned.is_set():
+            raise Abandoned

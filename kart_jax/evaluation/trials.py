@@ -1,0 +1,301 @@
+"""Trials: a fixed list of episodes, shared out among workers, by any driver. Imports no JAX.
+
+Which worker drives which trial changes nothing: a trial's start, opponents and random
+actions follow from its seed.
+"""
+
+import fcntl
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.env import KartEnv
+from kart_jax.game.start import DRAWN_SEEDS
+from kart_jax.imitation.demonstrations import guided_action
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.vector_env import KartVectorEnv
+
+Driver = Literal["policy", "guide", "ai", "straight", "random"]
+Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
+"""Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
+
+STRAIGHT: dict[str, Any] = {
+    "full": (1, 0, 1, 0, 0, 0, 0),
+    "reduced": (1, 0, 1, 0, 0, 0),
+    "race": (2, 2, 0, 0),
+    "drive": (1, 1),
+    "discrete": 0,
+    "continuous": (0.0, 1.0),
+}
+"""Full throttle, wheel straight, in each action set."""
+PATH_SECONDS = 0.5
+"""Game seconds between two points of a driven path."""
+ATTEMPTS = 3
+"""Times that a trial is begun whose worker is lost."""
+SELECTION_SEEDS = 2**29
+"""Seeds of trials from here on choose the best checkpoint during training, and so are not
+for judging it."""
+JITTER = 0.5
+"""Metres by which a policy's start is moved sideways at most; not with karts beside."""
+ACTIONS = 5
+"""Random actions at most before a policy takes over."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode to drive."""
+
+    driver: Driver
+    track: str
+    seed: int
+    """0 to 2**30; the episodes of equal seeds begin alike."""
+    difficulty: int
+    karts: int = 1
+    jitter: float = 0.0
+    """Metres by which the start is moved sideways at most."""
+    actions: int = 0
+    """Random actions at most before control begins."""
+
+    def race(self, race: RaceConfig) -> RaceConfig:
+        """`race` as this trial has it; each begins on the grid, at any place with opponents."""
+        return replace(
+            race,
+            track=(self.track,),
+            track_weights=(),
+            difficulty=self.difficulty,
+            karts=self.karts,
+            driver="ai" if self.driver == "ai" else "agent",
+            start_position=1 if self.karts == 1 else 0,
+            start_jitter=self.jitter,
+            start_actions=self.actions,
+            random_start=0.0,
+        )
+
+    @property
+    def episode_seed(self) -> int:
+        """The environment's seed: one that training does not draw."""
+        return DRAWN_SEEDS + self.seed
+
+
+def make_trial(driver: Driver, track: str, seed: int, difficulty: int, karts: int) -> Trial:
+    """A trial with the usual random start.
+
+    The game's AI, which would use random actions to drive, starts as it stands.
+    """
+    if driver == "ai":
+        return Trial(driver, track, seed, difficulty, karts)
+    jitter = JITTER if karts == 1 else 0.0
+    return Trial(driver, track, seed, difficulty, karts, jitter, ACTIONS)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial went."""
+
+    trial: Trial
+    episode: dict[str, Any]
+    """What the environment summarised, None for what is not a number."""
+    path: list[list[float]] = field(default_factory=list)
+    """Where the kart was: x and z in metres, and its speed in metres a second."""
+    outline: list[list[float]] = field(default_factory=list)
+    """The road's segments: x and z of both ends and the width, in metres."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, all but the outline."""
+        return {**asdict(self.trial), **self.episode, "path": self.path}
+
+
+class TrialEnv(gymnasium.Env[Any, Any]):
+    """A worker's environment: each reset takes the next trial that nobody has taken.
+
+    When none is left, it idles: black frames and no end.
+    """
+
+    def __init__(self, trials: Sequence[Trial], tickets: Path, race: RaceConfig) -> None:
+        """Share `trials` with all who count in the file `tickets`."""
+        self._trials, self._tickets, self._race = trials, tickets, race
+        self._env = make_env(trials[0].race(race))
+        self.observation_space = self._env.observation_space
+        self.action_space = self._env.action_space
+        self._trial: Trial | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin the next trial, whose number is `info["trial"]`, or idle without one."""
+        number = self._take()
+        if number >= len(self._trials):
+            self._trial = None
+            return self._idle(), {}
+        trial = self._trial = self._trials[number]
+        race = trial.race(self._race)
+        if race != self._env.unwrapped.config:  # type: ignore[attr-defined]
+            self._env.close()
+            self._env = make_env(race)
+        observation, info = self._env.reset(
+            seed=trial.episode_seed,
+            options={"track": trial.track, "episode_seed": trial.episode_seed},
+        )
+        self._env.action_space.seed(trial.seed)
+        self._path: list[list[float]] = []
+        self._steps = 0
+        return observation, {**info, "trial": number}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Drive; `action` counts only where the policy is the driver."""
+        if self._trial is None:
+            return self._idle(), 0.0, False, False, {}
+        if self._trial.driver == "straight":
+            action = np.array(STRAIGHT[self._race.action_set], self.action_space.dtype)
+        elif self._trial.driver == "guide":
+            action = guided_action(self._env)
+        elif self._trial.driver == "random":
+            action = self._env.action_space.sample()
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        self._follow(info)
+        return observation, float(reward), terminated, truncated, info
+
+    def _follow(self, info: dict[str, Any]) -> None:
+        """Note where the kart is; at the end, tell the path and the road's outline."""
+        env = self._env.unwrapped
+        if not isinstance(env, KartEnv):
+            return
+        every = max(round(PATH_SECONDS / self._race.action_seconds), 1)
+        if self._steps % every == 0 or "episode" in info:
+            x, _, z = env.kart.location.tolist()
+            self._path.append([round(x, 2), round(z, 2), round(env.kart.speed, 2)])
+        self._steps += 1
+        if "episode" in info:
+            line = env.line
+            ends = np.column_stack([line.start, line.start + line.span, line.widths])
+            info["path"] = self._path
+            info["outline"] = ends[:, [0, 2, 3, 5, 6]].round(2).tolist()
+
+    def _idle(self) -> NDArray[np.uint8]:
+        space = self.observation_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        return np.zeros(space.shape, np.uint8)
+
+    def _take(self) -> int:
+        """A number that no other worker gets."""
+        with self._tickets.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            number = int(file.read() or b"0")
+            file.seek(0)
+            file.write(str(number + 1).encode())
+        return number
+
+    def close(self) -> None:
+        """Leave the race."""
+        self._env.close()
+
+
+def run_trials(
+    race: RaceConfig,
+    trials: Sequence[Trial],
+    act: Act,
+    workers: int = 2,
+) -> Iterator[TrialResult]:
+    """Drive all trials, in `workers` processes; each result as it comes.
+
+    A trial whose worker is lost is begun again.
+
+    Args:
+        race: the view and the controls that the policy was trained with.
+        trials: what to drive.
+        act: the policy; other drivers do not ask it.
+        workers: processes, two to a core at most.
+
+    Raises:
+        WorkersLostError: the game cannot run.
+        RuntimeError: a trial's worker was lost each time.
+    """
+    for ai in (False, True):  # a process of the game keeps its driver
+        left = [trial for trial in trials if (trial.driver == "ai") == ai]
+        for _ in range(ATTEMPTS):
+            if not left:
+                break
+            done = set()
+            for number, result in _run_once(race, left, act, workers):
+                done.add(number)
+                yield result
+            left = [trial for number, trial in enumerate(left) if number not in done]
+        if left:
+            raise RuntimeError(f"the game ended {ATTEMPTS} times in {left[0]}")
+
+
+def _run_once(
+    race: RaceConfig,
+    trials: Sequence[Trial],
+    act: Act,
+    workers: int,
+) -> Iterator[tuple[int, TrialResult]]:
+    """Drive the trials; those whose workers are lost give nothing."""
+    count = min(workers, len(trials))
+    # No spares: each would take a trial when it loads the game.
+    config = WorkerConfig(num_envs=count, spares=0, max_losses=ATTEMPTS)
+    with tempfile.TemporaryDirectory() as folder:
+        tickets = Path(folder) / "tickets"
+        tickets.touch()
+        make = partial(TrialEnv, list(trials), tickets)
+        with KartVectorEnv(race, config, 0, make) as envs:
+            lanes = [_Lane(race, batch) for batch in envs.start()]
+            for group, lane in enumerate(lanes):
+                envs.send(group, act(lane.stacks()))
+            while any(lane.busy for lane in lanes):
+                for group, lane in enumerate(lanes):
+                    for number, info in lane.receive(envs.receive(group)):
+                        yield number, _result(trials[number], info)
+                    envs.send(group, act(lane.stacks()))
+
+
+def _result(trial: Trial, info: dict[str, Any]) -> TrialResult:
+    episode = plain_episode(info["episode"])
+    return TrialResult(trial, episode, info.get("path", []), info.get("outline", []))
+
+
+def plain_episode(episode: dict[str, Any]) -> dict[str, Any]:
+    """An episode's summary as JSON can hold it: None for what is not a number."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in episode.items()
+    }
+
+
+class _Lane:
+    """One group of workers: its frame stacks, and the trials that it drives."""
+
+    def __init__(self, race: RaceConfig, batch: StepBatch) -> None:
+        self._stack = FrameStack(len(batch.first), race.stack, batch.frames.shape[1:])
+        self._trials: dict[int, int] = {}
+        self.receive(batch)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a trial is under way."""
+        return bool(self._trials)
+
+    def stacks(self) -> NDArray[np.uint8]:
+        """`[G, T, H, W, C]`, the newest of each environment."""
+        return self._stack.stacks()
+
+    def receive(self, batch: StepBatch) -> list[tuple[int, dict[str, Any]]]:
+        """Take in a step: the trials that ended, and their last infos."""
+        self._stack.push(batch.frames, batch.first)
+        ended = [(self._trials[place], info) for place, info in batch.final_infos.items()]
+        for place, info in batch.reset_infos.items():
+            self._trials.pop(place, None)
+            if "trial" in info:
+                self._trials[place] = info["trial"]
+        return ended

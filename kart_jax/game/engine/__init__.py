@@ -1,0 +1,1 @@
+"""All that touches pystk2 and its data. Nothing here imports JAX."""

@@ -1,0 +1,165 @@
+"""The game's data, about 760 MB of tracks, karts and textures: find it, or fetch it once.
+
+The engine inside pystk2 reads data of exactly its own version from the folder that the
+environment variable SUPERTUXKART_DATADIR names.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from kart_jax.game.engine import fetch
+from kart_jax.game.errors import DataError
+
+VARIABLE = "SUPERTUXKART_DATADIR"
+"""The environment variable that names the folder with the game's `data/`."""
+
+DISK_SPACE = 2 * 10**9
+"""Bytes free that fetching asks for: the package and, beside it, what it unpacks to."""
+
+PARTS = (
+    *("challenges", "gfx", "grandprix", "gui", "karts", "library", "models", "music", "po"),
+    *("sfx", "shaders", "skins", "textures", "tracks", "ttf", "achievements.xml", "items.xml"),
+    *("kart_characteristics.xml", "powerup.xml", "stk_config.xml"),
+)
+"""Folders and files without which the engine ends the process."""
+
+
+def cache_dir() -> Path:
+    """Return the folder where fetched data is kept; follows XDG_CACHE_HOME."""
+    return user_cache_path("kart_jax")
+
+
+def profile_dir() -> Path:
+    """Return the folder, which exists, for what the game writes: players, highscores, a log."""
+    folder = cache_dir() / "profile"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:  # nor can the folder be made
+        pass
+    folder = Path(tempfile.gettempdir()) / f"kart_jax-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def find_problem(folder: Path) -> str | None:
+    """Return why the engine could not read its data from `folder`, or None if it can."""
+    data = folder / "data"
+    if not (data / f"supertuxkart.{fetch.VERSION}").is_file():
+        if (folder / f"supertuxkart.{fetch.VERSION}").is_file():
+            return f"{folder} is the data itself: name the folder above it, {folder.parent}"
+        others = ", ".join(sorted(path.name for path in data.glob("supertuxkart.[0-9]*")))
+        held = f" (it is of another version: {others})" if others else ""
+        return f"{data} does not hold the file supertuxkart.{fetch.VERSION}{held}"
+    for part in PARTS:
+        if not (data / part).exists():
+            return f"{data} is incomplete: {part} is missing"
+    for font in sorted((data / "ttf").iterdir()):
+        if not font.exists():
+            return f"{font} links to {os.readlink(font)}, which is missing: install that font"
+    return None
+
+
+def find_data() -> Path | None:
+    """Return the folder to name in SUPERTUXKART_DATADIR, or None if there is no data yet.
+
+    Looks where the variable points, then in our cache, then in that of pystk2.
+
+    Raises:
+        DataError: the variable is set, but the engine cannot read what is there.
+    """
+    if named := os.environ.get(VARIABLE):
+        if problem := find_problem(Path(named)):
+            raise DataError(f"{VARIABLE}={named} is of no use: {problem}. Correct it or unset it.")
+        return Path(named)
+    for folder in (cached_data(), pystk2_data()):
+        if folder.is_dir() and find_problem(folder) is None:
+            return folder
+    return None
+
+
+def cached_data() -> Path:
+    """Return where our own copy of the data stands once it is fetched."""
+    return cache_dir() / f"supertuxkart-{fetch.VERSION}"
+
+
+def pystk2_data() -> Path:
+    """Return where pystk2 keeps the data that it downloads by itself."""
+    return user_cache_path("PySuperTuxKart2", "bpiwowar") / fetch.VERSION
+
+
+def ensure_data() -> Path:
+    """Return the folder to name in SUPERTUXKART_DATADIR, fetching the data if need be.
+
+    Any number of processes may call this at once: one fetches, the others wait for it.
+
+    Raises:
+        DataError: there is no data and it cannot be fetched; says what was tried.
+    """
+    if found := find_data():
+        return found
+    cache = cache_dir()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / "data.lock"):
+            return find_data() or _fetch(cache)
+    except OSError as error:
+        raise DataError(
+            f"The game's data cannot be kept in {cache}: {error}. {_advice()}"
+        ) from None
+
+
+def _fetch(cache: Path) -> Path:
+    """Try each way to fetch the data; the caller holds the lock."""
+    free = shutil.disk_usage(cache).free
+    if free < DISK_SPACE:
+        raise DataError(
+            f"Fetching the game's data takes {DISK_SPACE / 1e9:.0f} GB in {cache}, where "
+            f"{free / 1e9:.1f} GB are free. Make room, or choose another disk with "
+            f"XDG_CACHE_HOME. {_advice()}"
+        )
+    ways: list[tuple[str, Callable[[], None]]] = [
+        ("Debian's package", lambda: fetch.with_apt(cached_data())),
+        ("pystk2's download", lambda: fetch.with_pystk2(pystk2_data())),
+    ]
+    failures = []
+    for name, way in ways:
+        print(f"Fetching SuperTuxKart {fetch.VERSION}'s data: {name} ...", file=sys.stderr)
+        try:
+            way()
+        except fetch.FetchError as error:
+            failures.append(f"  {name}: {error}")
+        else:
+            if found := find_data():
+                return found
+            failures.append(f"  {name}: what came is not complete")
+    tried = "\n".join(failures)
+    raise DataError(f"The game's data could not be fetched. Tried:\n{tried}\n{_advice()}")
+
+
+def _advice() -> str:
+    return (
+        f"To use a copy, set {VARIABLE} to a folder that holds data/supertuxkart.{fetch.VERSION}, "
+        f"such as {cached_data()} of a machine that has it."
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock at `path`; the system frees it when its holder dies."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for the process that is fetching the game's data ...", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+"""Learning from an expert's demonstrations, before PPO."""

@@ -1,0 +1,235 @@
+"""Behaviour cloning: a network learns what a guide would do, and what driving is worth."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import serialization
+from numpy.typing import NDArray
+
+from kart_jax.imitation.demonstrations import Demonstration
+from kart_jax.policy.policy import PolicySpec
+from kart_jax.ppo import advantages as adv
+from kart_jax.ppo.config import PPOConfig
+from kart_jax.ppo.parts import mean_over_parts
+
+EXPLORED = 0.02
+"""Share of the choices to learn that are drawn at random instead, so that each stays possible."""
+ALIKE = 0.25
+"""Continuous actions that differ by less count as the same."""
+NOISE = 0.1
+"""Deviation of what is added to continuous actions to learn, for the same reason."""
+MEMORY = 0.998
+"""Share of the averaged weights that a gradient step keeps: an average of the last 500 steps."""
+Variables = dict[str, Any]
+"""The network's `params` and, with batch norm, `batch_stats`."""
+
+
+class Samples:
+    """All steps of the demonstrations so far, on the host: N, in order."""
+
+    def __init__(self, stack: int) -> None:
+        self.frames: NDArray[np.uint8]
+        """`[N, H, W, C]`, the newest frame before each step."""
+        self.actions: NDArray[Any]
+        """`[N, ...]`, the guide's."""
+        self.rewards: NDArray[np.float32]
+        self.oldest: NDArray[np.int64]
+        """`[N]`, the row of the oldest frame that a step's stack may hold."""
+        self.ended: NDArray[np.bool_]
+        """`[N]`, the last step of its episode."""
+        self.finished: NDArray[np.bool_]
+        """`[N]`, a step of an episode that finished: its return is known."""
+        self._lags = np.arange(stack - 1, -1, -1)
+        self._shown: list[Demonstration] = []
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def extend(self, shown: Sequence[Demonstration]) -> None:
+        """Add episodes."""
+        self._shown += shown
+        lengths = np.array([len(one.rewards) for one in self._shown])
+        ends = lengths.cumsum()
+        for name in ("frames", "actions", "rewards"):
+            setattr(self, name, np.concatenate([getattr(one, name) for one in self._shown]))
+        self.oldest = np.repeat(ends - lengths, lengths)
+        self.ended = np.zeros(len(self.rewards), bool)
+        self.ended[ends - 1] = True
+        self.finished = np.repeat([one.summary["finished"] for one in self._shown], lengths)
+
+    def stacks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """`[B, S, H, W, C]`, the frame stacks of the steps `rows [B]`."""
+        return self.frames[np.maximum(rows[:, None] - self._lags, self.oldest[rows, None])]
+
+
+class Cloner:
+    """A network that learns from samples, pass by pass.
+
+    The loss of a step with the guide's action a and the discounted return G is
+    `-log p(a) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount and reward
+    scaling of the PPO that is to follow, so that PPO can go on from the values. Actions are
+    learnt with noise (of discrete ones a share is drawn at random, part by part: label
+    smoothing, in expectation): PPO explores only what the policy does now and then.
+    """
+
+    def __init__(
+        self, spec: PolicySpec, ppo: PPOConfig, rate: float, gradient_steps: int, seed: int
+    ) -> None:
+        """Make a new network.
+
+        Args:
+            spec: the policy.
+            ppo: what it is to be trained with afterwards.
+            rate: Adam's step size at the start, which falls linearly to 0.
+            gradient_steps: steps after which it is 0.
+            seed: of the weights and of the samples' order.
+        """
+        self._spec, self._ppo = spec, ppo
+        self._rng = np.random.default_rng(seed)
+        example = np.zeros((1, *spec.observation_shape), np.uint8)
+        self.variables: Variables = dict(jax.jit(spec.module().init)(jax.random.key(seed), example))
+        """The averaged ones."""
+        self._last = self.variables
+        self._optimiser = optax.chain(
+            optax.clip_by_global_norm(ppo.max_grad_norm),
+            optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
+        )
+        self._average = optax.ema(MEMORY)
+        params = self.variables["params"]
+        self._state = self._optimiser.init(params), self._average.init(params)
+        self._step = jax.jit(self._take_step)
+
+    def to_bytes(self) -> bytes:
+        """All that learning has changed."""
+        weights = jax.device_get((self._last, self._state, self.variables))
+        random = json.dumps(self._rng.bit_generator.state)
+        return serialization.to_bytes({"weights": weights, "random": random})
+
+    def restore(self, learnt: bytes) -> None:
+        """Go on from what another cloner of the same policy had learnt.
+
+        Raises:
+            ValueError: it is of another policy, or of another version of the optimiser.
+        """
+        own = {"weights": (self._last, self._state, self.variables), "random": ""}
+        stored = serialization.from_bytes(own, learnt)
+        shapes, others = (
+            [x.shape for x in jax.tree.leaves(tree["weights"])] for tree in (own, stored)
+        )
+        if shapes != others:
+            raise ValueError("what was learnt is of another policy")
+        self._last, self._state, self.variables = jax.device_put(stored["weights"])
+        self._rng.bit_generator.state = json.loads(stored["random"])
+
+    def learn(
+        self, samples: Samples, batch: int, steps: int, check: Callable[[], None]
+    ) -> dict[str, float]:
+        """Take gradient steps on random samples, all of them before any again.
+
+        Args:
+            samples: at least `batch`.
+            batch: samples in a gradient step.
+            steps: gradient steps to take.
+            check: called before each step; what it raises ends the work.
+
+        Returns:
+            Means over the steps: `log_prob` of the guide's actions, the share that is the
+            `same` as the policy's most probable ones, `entropy`, and `value_error`.
+        """
+        returns = np.asarray(discounted_returns(samples, self._ppo))
+        order = np.empty(0, np.int64)
+        figures = []
+        for _ in range(steps):
+            check()
+            if len(order) < batch:
+                order = self._rng.permutation(len(samples))
+            rows, order = order[:batch], order[batch:]
+            self._last, self._state, self.variables, told = self._step(
+                self._last,
+                self._state,
+                samples.stacks(rows),
+                self._noisy(samples.actions[rows]),
+                returns[rows],
+                samples.finished[rows],
+            )
+            figures.append(told)
+        return {name: float(np.mean([told[name] for told in figures])) for name in figures[0]}
+
+    def _noisy(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """The actions `[B, ...]`, made a little random."""
+        nvec = self._spec.actions.nvec
+        if not nvec:
+            noise = NOISE * self._rng.standard_normal(actions.shape, np.float32)
+            return actions + noise
+        choices = np.array(nvec if actions.ndim > 1 else nvec[0])
+        drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
+        return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
+
+    def _take_step(
+        self,
+        variables: Variables,
+        state: Any,
+        stacks: jax.Array,
+        actions: jax.Array,
+        returns: jax.Array,
+        known: jax.Array,
+    ) -> Any:
+        """The variables and states after a gradient step, the averaged ones, and figures."""
+        params, (state, average) = variables["params"], state
+        statistics = {name: x for name, x in variables.items() if name != "params"}
+        gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
+        weights = known / jnp.maximum(known.mean(), 1 / len(known))
+        # Batch norm is over the whole batch.
+        parts = 1 if statistics else self._ppo.parts(len(known))
+        batch = (stacks, actions, returns, weights)
+        grads, (statistics, figures) = mean_over_parts(gradient, params, batch, parts)
+        updates, state = self._optimiser.update(grads, state)
+        params = optax.apply_updates(params, updates)
+        averaged, average = self._average.update(params, average)
+        return (
+            {"params": params, **statistics},
+            (state, average),
+            {"params": averaged, **statistics},
+            figures,
+        )
+
+    def _loss(
+        self, statistics: Variables, params: Any, batch: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, Any]:
+        """The loss of a batch; the norm statistics after it, and figures to show.
+
+        The batch: stacks, actions, returns, and how much each return counts.
+        """
+        stacks, actions, returns, weights = batch
+        outputs: Any = self._spec.module().apply(
+            {"params": params, **statistics}, stacks, train=True, mutable=list(statistics)
+        )
+        (logits, values), statistics = outputs
+        distribution = self._spec.actions.distribution
+        log_prob = distribution.log_prob(logits, actions).mean()
+        entropy = distribution.entropy(logits).mean()
+        value_error = jnp.mean(weights * jnp.square(values - returns))
+        loss = -log_prob + self._ppo.value_coefficient * value_error / 2
+        same = (jnp.abs(distribution.mode(logits) - actions) < ALIKE).mean()
+        figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
+        return loss, (dict(statistics), figures | {"value_error": value_error})
+
+
+def discounted_returns(samples: Samples, ppo: PPOConfig) -> jax.Array:
+    """`[N]` float32, the discounted sum of rewards from each step to its episode's end.
+
+    With `normalise_rewards` they are scaled as PPO will scale them.
+    """
+    rewards, ended = jnp.asarray(samples.rewards)[:, None], jnp.asarray(samples.ended)[:, None]
+    if ppo.normalise_rewards:
+        scale = adv.RewardScale.create()
+        _, _, rewards = adv.scale_rewards(scale, jnp.zeros(1), rewards, ended, ppo.discount)
+    # With values of 0 and a lambda of 1, the advantage is the return.
+    zeros = jnp.zeros_like(rewards)
+    return adv.generalised_advantages(rewards, zeros, zeros, ended, ended, ppo.discount, 1.0)[:, 0]

@@ -1,0 +1,94 @@
+"""A run's folder: made once, never overwritten, written by one process at a time."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from kart_jax import config as configs
+from kart_jax.config import TrainConfig
+from kart_jax.game.config import RaceConfig
+from kart_jax.imitation.config import ImitationConfig
+from kart_jax.policy.config import NetworkConfig
+
+KEPT = {
+    "network": [field.name for field in fields(NetworkConfig)],
+    # Another race is another task: values and the best evaluation so far would not be its own.
+    "race": [field.name for field in fields(RaceConfig)],
+    # Its rate falls over all its steps, and what it was tells what the policy knows.
+    "imitation": [field.name for field in fields(ImitationConfig)],
+    "ppo": ["discount", "normalise_rewards"],
+    "run": ["seed", "init_from"],
+}
+"""What a resumed run keeps, by part: all that its parameters' shape and meaning depend on."""
+
+
+@contextmanager
+def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
+    """Make the folder of a new run, or open that of a run to resume; held while in use.
+
+    Of several processes of one run one alone may `write`, the others just get its name.
+
+    Raises:
+        ValueError: as `check_run`, or another process writes the run.
+    """
+    run_dir = config.run.run_dir or default_folder(config)
+    if not write:
+        yield run_dir
+        return
+    check_run(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{run_dir} is being written by another process") from None
+        configs.save(config, run_dir / "config.json")
+        yield run_dir
+
+
+def check_run(config: TrainConfig) -> None:
+    """Refuse a folder that this run may not write; makes nothing.
+
+    Raises:
+        ValueError: the folder exists already, or holds a run that cannot be resumed so.
+    """
+    run_dir = config.run.run_dir
+    if run_dir is None:
+        return
+    if config.run.resume:
+        check_resumable(configs.load(run_dir / "config.json"), config)
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise ValueError(
+            f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
+            "or choose another --run-dir"
+        )
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """A folder named by the moment and the tracks."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    return Path("runs") / f"{stamp}_{'+'.join(config.race.track)[:40]}"
+
+
+def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:
+    """Refuse to resume a run with parameters of another shape or meaning.
+
+    Raises:
+        ValueError: names the fields that differ.
+    """
+    changed = [
+        f"{name} ({before} -> {now})"
+        for part, names in KEPT.items()
+        for name in names
+        if (before := getattr(getattr(saved, part), name))
+        != (now := getattr(getattr(config, part), name))
+    ]
+    if changed:
+        raise ValueError(
+            "a resumed run keeps what its parameters mean; these differ: "
+            + ", ".join(changed)
+            + ". Leave them out, or begin a new run with --init-from."
+        )

@@ -1,0 +1,51 @@
+"""Loading a policy: a shipped one by its name, or any from a run, a checkpoint or a folder."""
+
+from pathlib import Path
+
+from kart_jax.policy import exported
+from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.run_folder import checkpoints
+from kart_jax.run_folder.checkpoints import CheckpointError
+
+SHIPPED = Path(__file__).parents[1] / "policies"
+"""Exported policies that come with the package, a folder for each."""
+
+
+def load_policy(source: str | Path) -> Policy:
+    """Load a shipped policy by its name, or any from a run, a checkpoint or an exported folder.
+
+    Of a run its best checkpoint is taken, or else its newest. Neither the game nor its data
+    is needed. Where a folder has a shipped policy's name, write `./name` for the folder.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint, nor such a name.
+        ValueError: the files are damaged.
+    """
+    folder = find_folder(source)
+    if exported.is_exported(folder):
+        return exported.read_policy(folder)
+    checkpoint = checkpoints.find(folder)
+    progress = checkpoints.read_progress(checkpoint)
+    spec = PolicySpec.from_dict(progress["policy"])
+    variables = checkpoints.read_policy(checkpoint, spec.template())
+    return Policy(spec, variables, progress["config"]["race"])
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder that a shipped policy's name, or a path, stands for.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
+    if not folder.exists():
+        raise CheckpointError(
+            f"{source} does not exist, nor is it a shipped policy's name "
+            f"({', '.join(shipped_policies()) or 'there are none'})"
+        )
+    return folder
+
+
+def shipped_policies() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/policy.json"))

@@ -1,0 +1,146 @@
+"""Where metrics go: TensorBoard, JSON lines, Weights & Biases."""
+
+import json
+import logging
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class MetricsWriter:
+    """Writes metrics by policy step, to TensorBoard and `metrics.jsonl` in a run's folder.
+
+    What an earlier, interrupted run wrote beyond `start` is dropped, so that the curves of
+    a resumed run have neither a gap nor an overlap.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path | None,
+        start: int,
+        about: Mapping[str, Any] | None = None,
+        wandb: bool = False,
+    ) -> None:
+        """Open the logs.
+
+        Args:
+            run_dir: the run's folder; None writes nowhere: another process of the run does.
+            start: policy steps that the run goes on from.
+            about: plain values that describe the run, shown beside the curves.
+            wandb: whether to write to Weights & Biases too, where nothing can be dropped:
+                what was logged there beyond `start` stays, and is not logged again.
+
+        Raises:
+            RuntimeError: Weights & Biases does not start.
+        """
+        self._nowhere, self._failed = run_dir is None, False
+        if run_dir is None:
+            return
+        self._wandb = _open_wandb(run_dir, about or {}) if wandb else None
+        self._lines_path = run_dir / "metrics.jsonl"
+        self._drop_after(start)
+        self._lines = self._lines_path.open("a", encoding="utf-8")
+        self._board_path = run_dir / "tensorboard"
+        self._board = self._open_board(start)
+        if about:
+            text = "".join(f"    {line}\n" for line in json.dumps(about, indent=2).splitlines())
+            self._board.add_text("run", text, start)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the metrics of one update."""
+        if self._nowhere:
+            return
+        line = {"step": step, "wall_time": time.time()} | {
+            name: value if math.isfinite(value) else None for name, value in metrics.items()
+        }
+        with self._surviving():
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+            if not self._board.file_writer.event_writer._worker.is_alive():
+                self._board = self._open_board(step)
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+            self._failed = False
+        if self._wandb is not None:
+            self._wandb.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        if self._nowhere:
+            return
+        with self._surviving():
+            self._lines.close()
+        with self._surviving():
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _open_board(self, start: int) -> Any:
+        from tensorboardX import SummaryWriter
+
+        # Its thread dies of a full disk; a short queue would then block whoever fills it.
+        return SummaryWriter(str(self._board_path), purge_step=start + 1, max_queue=10_000)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Training goes on when the disk is full, with a word about it."""
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                log.warning("metrics cannot be written (%s); training goes on without", error)
+            self._failed = True
+
+    def _drop_after(self, start: int) -> None:
+        if not self._lines_path.exists():
+            return
+        kept = []
+        for line in self._lines_path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= start:
+                    kept.append(line + "\n")
+            except ValueError:  # the last line of a run that was killed while writing it
+                continue
+        self._lines_path.write_text("".join(kept), encoding="utf-8")
+
+
+def check_wandb() -> None:
+    """Refuse to go on without Weights & Biases.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    try:
+        from wandb import init  # noqa: F401
+    except ImportError:  # a folder `wandb` of earlier logs may look like a module
+        raise ValueError("--wandb needs the package wandb: pip install wandb") from None
+
+
+def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
+    """The run there, which the run's folder remembers by its id."""
+    import wandb
+
+    path = run_dir / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4), encoding="utf-8")
+    try:
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "kart_jax"),
+            name=run_dir.name,
+            id=path.read_text(encoding="utf-8"),
+            resume="allow",
+            dir=run_dir,
+            config=dict(about),
+        )
+    except Exception as error:  # its own kinds of errors: no account, no connection
+        raise RuntimeError(
+            f"Weights & Biases did not start: {error}. See `wandb login`, or set "
+            "WANDB_MODE=offline to upload later."
+        ) from error

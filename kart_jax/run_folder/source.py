@@ -1,0 +1,56 @@
+"""What a run begins with: nothing, another run's policy, or its own last checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kart_jax.config import TrainConfig
+from kart_jax.game.actions import ACTION_SETS
+from kart_jax.policy.distributions import ActionSpec
+from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.run_folder import checkpoints
+from kart_jax.run_folder.loading import load_policy
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """This run's checkpoint to go on from."""
+
+    path: Path
+    progress: dict[str, Any]
+
+
+Source = Resumed | Policy
+"""What a run begins with: its own checkpoint, or another run's policy."""
+
+
+def policy_spec(config: TrainConfig) -> PolicySpec:
+    """The policy that a configuration trains."""
+    space = ACTION_SETS[config.race.action_set]().space
+    return PolicySpec(config.network, ActionSpec.from_space(space), config.observation_shape)
+
+
+def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
+    """What to begin with, looked for before anything is started; None: a new network.
+
+    Raises:
+        CheckpointError: there is none where `init_from` says, or all of the run's are damaged.
+        ValueError: its policy is of another shape than this run's.
+    """
+    folder = (run_dir / "checkpoints").absolute() if run_dir is not None else None
+    # A run that was stopped before its first checkpoint begins at the beginning.
+    if config.run.resume and folder is not None and checkpoints.ever_saved(folder):
+        path = checkpoints.latest(folder)
+        progress = checkpoints.read_progress(path)
+        source: Source = Resumed(path, progress)
+        spec = PolicySpec.from_dict(progress["policy"])
+    elif config.run.init_from is not None:
+        source = load_policy(config.run.init_from)
+        spec = source.spec
+    else:
+        return None
+    if spec != policy_spec(config):
+        raise ValueError(
+            f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
+        )
+    return source

@@ -1,0 +1,1 @@
+"""One run of training: the loop, and its parts."""

@@ -1,0 +1,121 @@
+"""Collecting: the workers are stepped with the policy, group by group, into a rollout."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from kart_jax.ppo.buffer import Rollout
+from kart_jax.ppo.update import Outcomes
+from kart_jax.training.learner import Actor, Learner
+from kart_jax.training.metrics import Stopwatch
+from kart_jax.training.signals import StopRequest
+from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.vector_env import KartVectorEnv
+
+
+@dataclass
+class Collected:
+    """What the host learns from one rollout."""
+
+    outcomes: list[Outcomes]
+    """Of each group, host arrays `[T, B]`."""
+    newest: list[tuple[np.ndarray, np.ndarray]]
+    """Of each group, the frames after the last step and whether they begin an episode."""
+    episodes: list[dict[str, Any]] = field(default_factory=list)
+    """Those that ended, as the environment summarised them."""
+    bytes_sent: int = 0
+    """Bytes that went to the devices: frames, flags and outcomes."""
+    env_states: Any = None
+    """The environments' states after the last step, where the game can tell them."""
+
+
+class Collector:
+    """Steps all groups of workers in turn: while one simulates, another is acted for."""
+
+    def __init__(
+        self,
+        envs: KartVectorEnv,
+        learner: Learner,
+        rollouts: Sequence[Rollout],
+        stopwatch: Stopwatch,
+        stop: StopRequest,
+    ) -> None:
+        self.envs = envs
+        self.learner = learner
+        self.rollouts = list(rollouts)
+        self._stopwatch = stopwatch
+        self._stop = stop
+        self.newest: list[tuple[np.ndarray, np.ndarray]] = []
+        """Of each group, the frames to act upon next and whether they begin an episode."""
+
+    def start(self) -> None:
+        """Begin an episode in every environment."""
+        with self._stopwatch("start workers"), self._stop.interrupting():
+            self.newest = [(b.frames, b.first) for b in self.envs.start()]
+
+    def collect(self, actor: Actor, between: Callable[[], Any]) -> Collected:
+        """Take T steps in every environment.
+
+        Args:
+            actor: the policy to act with.
+            between: called after each group's actions were sent, to work while it simulates.
+
+        Raises:
+            Interrupted: a stop was asked for; rollouts and environments are of no more use.
+            WorkersLostError: one environment has lost too many workers in a row.
+        """
+        length = self.learner.ppo.config.rollout_length
+        groups = range(len(self.rollouts))
+        outcomes = [
+            Outcomes(
+                rewards=np.zeros((length, len(first)), np.float32),
+                terminated=np.zeros((length, len(first)), bool),
+                truncated=np.zeros((length, len(first)), bool),
+            )
+            for _, first in self.newest
+        ]
+        collected = Collected(outcomes, [])
+        for t in range(length + 1):
+            for group in groups:
+                if t > 0:
+                    self._receive(actor, group, t - 1, collected)
+                if t < length:
+                    collected.bytes_sent += _size(self.newest[group])
+                    self._act(actor, group)
+                    between()
+                    self._stop.check()
+        collected.newest = list(self.newest)
+        collected.bytes_sent += _size((collected.newest, outcomes))  # what the update takes
+        return collected
+
+    def _act(self, actor: Actor, group: int) -> None:
+        with self._stopwatch("act"):
+            self.rollouts[group], actions = self.learner.act(
+                actor, self.rollouts[group], *self.newest[group]
+            )
+        self.envs.send(group, actions)
+
+    def _receive(self, actor: Actor, group: int, t: int, collected: Collected) -> None:
+        """Take in what step `t` of a group led to."""
+        with self._stopwatch("simulate (wait)"), self._stop.interrupting():
+            batch: StepBatch = self.envs.receive(group)
+        outcome = collected.outcomes[group]
+        outcome.rewards[t] = batch.rewards
+        outcome.terminated[t] = batch.terminated
+        outcome.truncated[t] = batch.truncated
+        collected.episodes += batch.episodes
+        self.newest[group] = (batch.frames, batch.first)
+        if batch.truncated.any():
+            collected.bytes_sent += _size((batch.final_frames, batch.truncated))
+            with self._stopwatch("act"):
+                self.rollouts[group] = self.learner.record_final_values(
+                    actor, self.rollouts[group], batch.final_frames, batch.truncated
+                )
+
+
+def _size(arrays: Any) -> int:
+    """Bytes of a tree of host arrays."""
+    return sum(array.nbytes for array in jax.tree.leaves(arrays))

@@ -1,0 +1,258 @@
+"""The learner: PPO's functions compiled for all devices, and the state that they change."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from flax.serialization import from_state_dict, to_state_dict
+
+from kart_jax.ppo import buffer
+from kart_jax.ppo.buffer import Rollout
+from kart_jax.ppo.update import (
+    KEY_ACT,
+    PPO,
+    Batch,
+    Metrics,
+    Outcomes,
+    Schedules,
+    TrainState,
+)
+from kart_jax.training.devices import Devices
+
+_REST = ("optimiser", "reward_scale", "update", "key")
+"""Fields of the training state, beside the network's variables, that outlive an update."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient was not finite; the state before the update was kept."""
+
+    def __init__(self, update: int, statistics: dict[str, Any]) -> None:
+        super().__init__(
+            f"a loss or gradient of update {update} is not finite. The last good checkpoint was "
+            "kept; a lower learning rate, or float32, is the usual remedy."
+        )
+        self.statistics = statistics
+
+
+@struct.dataclass
+class Actor:
+    """What acting needs of the state."""
+
+    variables: Any
+    key: jax.Array
+    """uint32: data of a random key; pmap copies keys themselves over the host, if there are
+    several processes."""
+
+
+class Learner:
+    """Holds the training state on the devices and takes it through updates.
+
+    `state` is that after the last finished update; an update works on a copy, so that it
+    can be dropped at any moment, and the policy can act meanwhile.
+    """
+
+    def __init__(self, ppo: PPO, devices: Devices, seed: int) -> None:
+        self.ppo = ppo
+        self.devices = devices
+        self._act = devices.map(self._act_on_device, donate=(1,))
+        self._final_values = devices.map(self._final_values_on_device, donate=(1,))
+        self._prepare = devices.map_together(self._prepare_on_device, donate=(1,))
+        self._gradient_step = devices.map_together(ppo.gradient_step, donate=(0,))
+        self._refresh = devices.map_together(ppo.refresh_statistics, donate=(0,))
+        self._act_key = devices.map(lambda s: jax.random.key_data(s.key_for(KEY_ACT)))
+        self._create = devices.map(self._create_on_device)
+        self._head = devices.map(lambda rollout: jax.tree.map(jnp.copy, buffer.head(rollout)))
+        self._load_head = devices.map(buffer.with_head, donate=(0,))
+        example = np.zeros((1, *ppo.agent.observation_shape), np.uint8)
+        self.state: TrainState = devices.replicate(
+            jax.jit(ppo.create)(jax.random.key(seed), example)
+        )
+
+    def create_rollouts(self, num_envs: int, groups: int, offset: int = 0) -> list[Rollout]:
+        """Empty rollouts on the devices for each group of workers.
+
+        `offset` is the number of environments in the processes before this one.
+        """
+        numbers = np.split(np.arange(offset, offset + num_envs, dtype=np.int32), groups)
+        return [self._create(self.devices.shard(n)) for n in numbers]
+
+    def actor(self) -> Actor:
+        """The policy as it is now, and the random key to act with until the next update."""
+        return Actor(self.state.variables, self._act_key(self.state))
+
+    def act(
+        self, actor: Actor, rollout: Rollout, frames: np.ndarray, first: np.ndarray
+    ) -> tuple[Rollout, np.ndarray]:
+        """One step of a group: frames `[B, H, W, C]` in, actions `[B, ...]` out."""
+        newest = self.devices.shard((frames, first))
+        rollout, actions = self._act(actor, rollout, *newest)
+        return rollout, self.devices.gather(actions)
+
+    def record_final_values(
+        self, actor: Actor, rollout: Rollout, frames: np.ndarray, truncated: np.ndarray
+    ) -> Rollout:
+        """Record the values that truncated episodes are bootstrapped with."""
+        return self._final_values(actor, rollout, *self.devices.shard((frames, truncated)))
+
+    def save_state(self) -> tuple[Any, Any]:
+        """The network's variables, and the rest of the state, as host dictionaries."""
+        state = self.devices.first(self.state)
+        rest = {name: to_state_dict(getattr(state, name)) for name in _REST}
+        return to_state_dict(state.variables), rest
+
+    def load_policy(self, variables: Any) -> None:
+        """Replace the network's variables by host arrays of the same shapes."""
+        variables = dict(variables)
+        params = self.devices.replicate(variables.pop("params"))
+        self.state = replace(
+            self.state, params=params, batch_stats=self.devices.replicate(variables)
+        )
+
+    def load_state(self, variables: Any, rest: Any) -> None:
+        """Go on from what `save_state` gave."""
+        self.load_policy(variables)
+        template = self.devices.first(self.state)
+        restored = {n: from_state_dict(getattr(template, n), rest[n]) for n in _REST}
+        self.state = replace(self.state, **self.devices.replicate(restored))
+
+    def share_state(self) -> None:
+        """Replace the state by that of the first process, as all processes do."""
+        self.load_state(*self.devices.broadcast(self.save_state()))
+
+    def save_heads(self, rollouts: Sequence[Rollout]) -> list[dict[str, jax.Array]]:
+        """What each rollout carries over from the one before, on the devices."""
+        return [self._head(rollout) for rollout in rollouts]
+
+    def load_heads(
+        self, rollouts: Sequence[Rollout], heads: Sequence[dict[str, jax.Array]]
+    ) -> list[Rollout]:
+        """Put into empty rollouts what `save_heads` gave."""
+        return [
+            self._load_head(rollout, self.devices.place(head))
+            for rollout, head in zip(rollouts, heads, strict=True)
+        ]
+
+    def begin_update(
+        self,
+        rollouts: Sequence[Rollout],
+        outcomes: Sequence[Outcomes],
+        newest: Sequence[tuple[np.ndarray, np.ndarray]],
+        progress: float,
+    ) -> tuple["Update", list[Rollout]]:
+        """Make a batch of what was collected, to be learnt from step by step.
+
+        Args:
+            rollouts: of each group; consumed.
+            outcomes: of each group, host arrays `[T, B]`.
+            newest: of each group, the frames that the last step led to and whether they
+                begin an episode.
+            progress: share of the run that is done, for the schedules.
+        """
+        schedules = {k: np.float32(v) for k, v in self.ppo.schedules(progress).items()}
+        state, batch, rollouts, metrics = self._prepare(
+            self.state,
+            list(rollouts),
+            self.devices.shard(list(outcomes), axis=1),
+            self.devices.shard(list(newest)),
+        )
+        return Update(self, state, batch, schedules, metrics), list(rollouts)
+
+    def _act_on_device(
+        self, actor: Actor, rollout: Rollout, frames: jax.Array, first: jax.Array
+    ) -> tuple[Rollout, jax.Array]:
+        key = jax.random.wrap_key_data(actor.key)
+        return self.ppo.agent.act(actor.variables, rollout, key, frames, first)
+
+    def _final_values_on_device(
+        self, actor: Actor, rollout: Rollout, frames: jax.Array, truncated: jax.Array
+    ) -> Rollout:
+        agent = self.ppo.agent
+        return agent.record_final_values(actor.variables, rollout, frames, truncated)
+
+    def _create_on_device(self, numbers: jax.Array) -> Rollout:
+        return self.ppo.agent.create_rollout(numbers, self.ppo.config.rollout_length)
+
+    def _prepare_on_device(self, state: TrainState, *collected: Any) -> Any:
+        return self.ppo.prepare(jax.tree.map(jnp.copy, state), *collected)
+
+
+class Update:
+    """One update under way; each `step` is one gradient step, so others can work between."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        state: TrainState,
+        batch: Batch,
+        schedules: dict[str, np.float32],
+        metrics: Metrics,
+    ) -> None:
+        self._learner = learner
+        self._state = state
+        self._batch = batch
+        self._values = schedules
+        self._schedules = learner.devices.replicate(Schedules(**schedules))
+        self._metrics = metrics
+        self._steps: list[Metrics] = []
+
+    def step(self) -> bool:
+        """Take a gradient step if one is left; False when all were taken."""
+        learner = self._learner
+        if len(self._steps) == learner.ppo.config.gradient_steps:
+            return False
+        self._state, metrics = learner._gradient_step(self._state, self._batch, self._schedules)
+        self._steps.append(metrics)
+        # No more than two in flight, so that acting, or a request to stop, need not wait long.
+        jax.block_until_ready(self._steps[-2:][0])
+        return True
+
+    def finish(self, check: Callable[[], None]) -> dict[str, float]:
+        """Take all steps that are left, commit the state, and return the update's metrics.
+
+        Args:
+            check: called after each step; what it raises drops the update.
+
+        Raises:
+            NonFiniteError: a step was not finite; the learner's state is that before it.
+        """
+        while self.step():
+            check()
+        learner = self._learner
+        steps, metrics = learner.devices.first((self._steps, self._metrics))
+        self._check_finite(steps)
+        learner.state = learner._refresh(self._state, self._batch)
+        taken = [s for s in steps if not s["skipped"]]
+        result = {
+            name: float(np.mean([s[name] for s in taken or steps[:1]]))
+            for name in steps[0]
+            if name not in ("finite", "skipped")
+        }
+        result |= {name: float(value) for name, value in (metrics | self._values).items()}
+        return result | {"gradient_steps": float(len(taken))}
+
+    def _check_finite(self, steps: list[dict[str, np.ndarray]]) -> None:
+        for number, step in enumerate(steps):
+            if not step["finite"]:
+                learner = self._learner
+                arrays = learner.devices.shards_of_all(self._batch.scalars)
+                statistics = {
+                    "gradient_step": number,
+                    "metrics": {name: float(value) for name, value in step.items()},
+                    "batch": {name: summarise(x) for name, x in arrays.items()},
+                }
+                update = int(learner.devices.first(learner.state.update))
+                raise NonFiniteError(update, statistics)
+
+
+def summarise(x: np.ndarray) -> dict[str, float]:
+    """How many values of `x` are not finite, and the range and mean of the others."""
+    finite = x[np.isfinite(x)]
+    result = {"not_finite": float(x.size - finite.size)}
+    if finite.size:
+        result |= {"min": float(finite.min()), "mean": float(finite.mean())}
+        result |= {"max": float(finite.max())}
+    return result

@@ -1,0 +1,165 @@
+"""One run in several processes: how they find each other, and what they decide together.
+
+Each process races and acts at its own pace, and learns in step with the others: whoever
+enters a gradient step waits there for all. So nobody may leave, go on or fail alone. What
+could end a run is done by `Cluster.together`, after which all know how it went everywhere.
+"""
+
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+import jax
+from jax._src import distributed  # no public name gives the processes' key-value store
+
+from kart_jax.config import ClusterConfig, TrainConfig
+from kart_jax.training.devices import Devices
+from kart_jax.training.signals import PASSED_ON, Interrupted, StopRequest
+
+T = TypeVar("T")
+
+DONE, STOPPED, FAILED = 0, 1, 2
+"""How work went, better first."""
+STOP_KEY = "kart_jax/stop"
+LISTEN_SECONDS = 0.5
+"""Between two looks at whether another process was asked to stop."""
+
+
+class PeerFailedError(RuntimeError):
+    """Another process of the run failed, so that this one cannot go on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another process of this run failed, and its own output says why; start all of them "
+            "again with --resume to go on from the last checkpoint"
+        )
+
+
+def join(config: ClusterConfig) -> None:
+    """Meet the other processes; to be called before JAX is used for anything else.
+
+    A process that is not heard of for `heartbeat` seconds is lost: JAX then ends the others
+    with a message and SIGABRT, and the kernel ends their workers.
+
+    Raises:
+        ValueError: neither the flags nor the environment say who takes part.
+        RuntimeError: the others cannot be reached.
+    """
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is `StopRequest`'s
+    try:
+        jax.distributed.initialize(
+            config.coordinator,
+            config.num_processes,
+            config.process_id,
+            heartbeat_timeout_seconds=config.heartbeat,
+            shutdown_timeout_seconds=config.heartbeat,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"no cluster was found here ({error}): give --coordinator, --num-processes and "
+            "--process-id"
+        ) from None
+
+
+def leave() -> None:
+    """Part from the other processes, once all of them have come to their end."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+
+
+class Cluster:
+    """The processes of one run. A process alone decides at once, for itself."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+        self.count = devices.processes
+        self.index = jax.process_index()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process logs, evaluates and saves for all."""
+        return self.index == 0
+
+    def any(self, holds: bool) -> bool:
+        """Whether it holds in any process; waits for all of them."""
+        return bool(self._devices.largest(int(holds)))
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do `work`, as all processes do, and go on only if it was done in all of them.
+
+        Raises:
+            Interrupted: a stop was asked for, here or elsewhere.
+            PeerFailedError: it failed elsewhere. Here, what it raised is raised.
+        """
+        if self.count == 1:
+            return work()
+        how, failure = DONE, None
+        try:
+            result = work()
+        except Interrupted:
+            how = STOPPED
+        except Exception as error:
+            how, failure = FAILED, error
+        worst = self._devices.largest(how)
+        if failure is not None:
+            raise failure
+        if worst == FAILED:
+            raise PeerFailedError
+        if worst == STOPPED:
+            raise Interrupted
+        return result
+
+    def check_same(self, config: TrainConfig) -> None:
+        """Refuse to train where the processes differ in options or in their number of devices.
+
+        Raises:
+            ValueError: they do.
+        """
+        for what, value in (
+            ("options", zlib.crc32(repr(config).encode()) >> 1),
+            ("numbers of devices", self._devices.count),
+        ):
+            if self._devices.largest(value) != -self._devices.largest(-value):
+                raise ValueError(
+                    f"the processes of this run have different {what}: start all of them alike"
+                )
+
+
+class StopRelay:
+    """Passes requests to stop on to all processes while used as a context manager.
+
+    A machine may be taken away alone; the others then cut their rollout short as well, so
+    that all leave in time.
+    """
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+        self._client: Any = distributed.global_state.client
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to listen, if there is anybody to listen to."""
+        if self._client is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._ended.set()
+        if self._client is not None:
+            self._thread.join()
+
+    def _listen(self) -> None:
+        while not self._ended.wait(LISTEN_SECONDS):
+            try:
+                if self._stop.name is not None:
+                    self._client.key_value_set(STOP_KEY, self._stop.name, allow_overwrite=True)
+                    return
+                self._client.key_value_try_get(STOP_KEY)
+            except jax.errors.JaxRuntimeError:  # nobody has asked, or JAX is ending us
+                continue
+            os.kill(os.getpid(), PASSED_ON)
+            return

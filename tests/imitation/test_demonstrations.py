@@ -1,0 +1,75 @@
+"""What the guide tells belongs to the frames it is told for, whoever drives."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kart_jax.game import make_env
+from kart_jax.game.actions import ACTION_SETS, closest_actions
+from kart_jax.game.fake import FakeKartEnv
+from kart_jax.imitation.demonstrations import Demonstration, Demonstrator, GuidedEnv
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.vector_env import KartVectorEnv
+from tests.helpers.tiny import RACE
+
+SHORT = replace(RACE, time_limit=3.0)
+WORKERS = WorkerConfig(num_envs=4, workers="serial")
+
+
+def straight_on(stacks: NDArray[np.uint8]) -> NDArray[Any]:
+    assert stacks.shape[1:] == (3, 12, 16, 1)
+    return np.tile([1, 1], (len(stacks), 1))
+
+
+def drive(lead: int, steps: int) -> list[Demonstration]:
+    make = partial(GuidedEnv, make_env, lead, False)
+    with KartVectorEnv(SHORT, WORKERS, 0, make) as envs:
+        return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
+
+
+def drive_by_hand(seed: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Frames `[T, H, W, C]` and actions `[T, ...]` of an episode that the guide drives."""
+    env = FakeKartEnv(SHORT)
+    stack, _ = env.reset(seed=seed)
+    frames, actions, over = [], [], False
+    while not over:
+        frames.append(stack[-1])
+        guided = np.array([env.guide()], np.float32)
+        actions.append(closest_actions(SHORT.action_set, guided)[0])
+        stack, _, terminated, truncated, _ = env.step(actions[-1])
+        over = terminated or truncated
+    return np.stack(frames), np.array(actions)
+
+
+def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
+    for shown in drive(lead=0, steps=200):
+        assert not shown.guided
+        assert len(shown.frames) == len(shown.actions) == len(shown.rewards)
+        assert len(shown.rewards) == shown.summary["length"]
+        np.testing.assert_allclose(shown.rewards.sum(), shown.summary["return"], rtol=1e-4)
+
+
+def test_the_guides_actions_are_those_for_each_frame() -> None:
+    [shown, *_] = drive(lead=1000, steps=10)
+    # A frame shows only roughly where an episode begins: the seed is the one whose frames match.
+    same_frames = [
+        actions
+        for frames, actions in map(drive_by_hand, range(300))
+        if np.array_equal(frames, shown.frames)
+    ]
+    assert any(np.array_equal(actions, shown.actions) for actions in same_frames)
+    controls = ACTION_SETS[SHORT.action_set]().controls
+    assert all(controls(action).acceleration == 1.0 for action in shown.actions)
+
+
+def test_the_guide_drives_until_the_lead_is_used_up() -> None:
+    length = round(SHORT.time_limit / SHORT.action_seconds)
+    shown = drive(lead=length + 1, steps=12 * length)
+    assert [one.guided for one in shown[:8]] == [True] * 8  # two episodes in each of four
+    assert not any(one.guided for one in shown[8:])
+    guided = np.mean([one.summary["progress_m"] for one in shown if one.guided])
+    others = np.mean([one.summary["progress_m"] for one in shown if not one.guided])
+    assert guided > others + 5.0

@@ -1,0 +1,108 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kart_jax.imitation.demonstrations import Demonstration
+from kart_jax.imitation.rounds import Rounds
+
+
+def shown(first: int, length: int, guided: bool) -> Demonstration:
+    return Demonstration(
+        frames=np.full((length, 4, 6, 1), first, np.uint8),
+        actions=np.arange(2 * length).reshape(length, 2),
+        rewards=np.arange(length, dtype=np.float32) + first,
+        summary={"finished": guided, "progress_m": 1.5, "finish_time": float("nan")},
+        guided=guided,
+    )
+
+
+def test_rounds_come_back_in_order(tmp_path: Path) -> None:
+    rounds = Rounds(tmp_path / "imitation")
+    assert rounds.load() is None
+    episodes = [shown(1, 3, True), shown(2, 2, False), shown(3, 4, False)]
+    rounds.save(1, episodes[:2], b"one")
+    rounds.save(2, episodes[2:], b"two")
+    kept = Rounds(tmp_path / "imitation").load()
+    assert kept is not None
+    number, found, learnt = kept
+    assert (number, learnt) == (2, b"two")
+    for one, other in zip(found, episodes, strict=True):
+        for name in ("frames", "actions", "rewards"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+        assert one.guided is other.guided
+        assert one.summary["finished"] == other.summary["finished"]
+    rounds.clear()
+    assert not (tmp_path / "imitation").exists()
+
+
+def test_a_round_that_was_not_learnt_from_is_no_round(tmp_path: Path) -> None:
+    """As after a kill between its two files."""
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    learnt = (tmp_path / "learnt.npz").read_bytes()
+    rounds.save(2, [shown(2, 3, False)], b"two")
+    (tmp_path / "learnt.npz").write_bytes(learnt)
+    kept = rounds.load()
+    assert kept is not None
+    assert (kept[0], len(kept[1]), kept[2]) == (1, 1, b"one")
+
+
+@pytest.mark.parametrize("damaged", ["learnt.npz", "round_01.npz"])
+def test_what_is_damaged_is_told_and_begun_again(
+    damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    os.truncate(tmp_path / damaged, 100)
+    assert rounds.load() is None
+    assert "imitation begins again" in caplog.text
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    savez = np.savez
+
+    def full(path: Path, **arrays: np.ndarray) -> None:
+        savez(path, **arrays)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    rounds.save(2, [shown(2, 3, False)], b"two")
+    assert "round 2 cannot be kept" in caplog.text
+    assert not list(tmp_path.glob("*.partial*"))
+    monkeypatch.undo()
+    kept = Rounds(tmp_path).load()
+    assert kept is not None
+    assert (kept[0], len(kept[1]), kept[2]) == (1, 1, b"one")
+    rounds.save(3, [shown(3, 4, False)], b"three")
+    again = Rounds(tmp_path)
+    kept = again.load()
+    assert kept is not None
+    assert (kept[0], kept[2]) == (3, b"three")
+    assert [len(one.rewards) for one in kept[1]] == [3, 3, 4]
+    again.save(4, [shown(4, 2, False)], b"four")
+    kept = Rounds(tmp_path).load()
+    assert kept is not None
+    assert [len(one.rewards) for one in kept[1]] == [3, 3, 4, 2]
+
+
+def test_a_missing_round_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.save(1, [shown(1, 3, True)], b"one")
+    (tmp_path / "round_01.npz").unlink()
+    assert rounds.load() is None
+    assert "round_01.npz" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    Rounds(tmp_path / "file" / "imitation").save(1, [shown(1, 3, True)], b"one")
+    assert "round 1 cannot be kept" in caplog.text

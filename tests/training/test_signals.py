@@ -1,0 +1,82 @@
+"""Requests to stop, on real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kart_jax.training.signals import Interrupted, StopRequest
+
+DEAF = """
+import sys, time
+import kart_jax.training.signals as stopping
+stopping.GRACE = float(sys.argv[1])
+with stopping.StopRequest():
+    print("ready", flush=True)
+    while True:
+        time.sleep(60)
+"""
+"""A trainer that does not come round to looking whether it was asked to stop."""
+
+
+def start_deaf(grace: float) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF, str(grace)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_second_signal_leaves_at_once():
+    process = start_deaf(grace=300)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_patience_ends():
+    process = start_deaf(grace=0.2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "what was saved before stands" in err
+
+
+def test_a_request_is_heard_at_the_next_check():
+    with StopRequest() as stop:
+        stop.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            stop.check()
+        assert stop.name == "SIGTERM"
+
+
+def test_a_request_ends_waiting_for_others():
+    with StopRequest() as stop:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        before = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        started = time.monotonic()
+        with pytest.raises(Interrupted), stop.interrupting():
+            time.sleep(60)
+        assert time.monotonic() - started < 30
+        signal.signal(signal.SIGALRM, before)
+        with pytest.raises(Interrupted), stop.interrupting():
+            raise AssertionError("must not begin to wait after the request")
+
+
+def test_signals_are_left_as_they_were():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
