@@ -41,16 +41,15 @@ def compiled_step(batch: int, microbatch: int | None, device: jax.Device) -> Any
     """The gradient step of the seed preset on a minibatch of `batch` observations."""
     config = PRESETS["seed"]
     spec = policy_spec(config)
-    agent = Agent(spec.module(), spec.actions, spec.observation_shape)
+    agent = Agent.of(spec)
     length = config.ppo.rollout_length
     ppo = PPO(agent, replace(config.ppo, minibatches=length, microbatch=microbatch))
 
     def arguments() -> tuple[Any, ...]:
-        example = jnp.zeros((1, *spec.observation_shape), jnp.uint8)
         zeros = jnp.zeros((length, batch))
         order = jnp.zeros((config.ppo.epochs, batch, length), jnp.int32)
         rollout = agent.create_rollout(jnp.arange(batch), length)
-        state = ppo.create(jax.random.key(0), example)
+        state = ppo.create(jax.random.key(0), spec.example())
         return state, Batch(rollout, zeros, zeros, order), Schedules(*jnp.zeros(3))
 
     one = NamedSharding(Mesh([device], ("device",)), PartitionSpec())

@@ -124,7 +124,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
-        output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
+        if self.observation_shape is not None:
+            output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
+        shift = self.ppo.random_shift
+        check("frames" in self.network.sees or not shift, "random_shift", shift, "0 without frames")
         check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
         check(not self.race.state_vector, "state_vector", True, "False to train: pixels alone")
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
@@ -135,10 +138,17 @@ class TrainConfig:
         return self.workers.num_envs * self.ppo.rollout_length
 
     @property
-    def observation_shape(self) -> tuple[int, int, int, int]:
-        """`(S, H, W, C)` of one frame stack."""
+    def observation_shape(self) -> tuple[int, int, int, int] | None:
+        """`(S, H, W, C)` of one frame stack, or None where the network sees no frames."""
         race = self.race
+        if "frames" not in self.network.sees:
+            return None
         return (race.stack, race.height, race.width, race.channels)
+
+    @property
+    def state_size(self) -> int:
+        """D of a state `[D]`, or 0 where the network sees no state."""
+        return 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, by part."""

@@ -8,11 +8,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
@@ -22,8 +23,7 @@ from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.network import ActorCritic, Conv
-
-ORDER = ("stem", "early", "middle", "late", "actor_1", "actor_2", "logits", "critic_1", "value")
+from kart_jax.policy.observation import example
 
 
 @dataclass(frozen=True)
@@ -40,49 +40,52 @@ class Layer:
     """Of all repeats together, those with padding included, for one observation."""
 
 
+Frames = tuple[int, int, int, int]
+"""`(T, H, W, C)` of a frame stack."""
+
+
 def layers(
-    config: NetworkConfig, outputs: int, observation: tuple[int, int, int, int]
+    config: NetworkConfig, outputs: int, frames: Frames | None, state_size: int = 0
 ) -> list[Layer]:
-    """The layers of `ActorCritic(config, outputs)` for one observation `(T, H, W, C)`."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    """Return the layers of `ActorCritic(config, outputs)` for one observation, in order."""
+    shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
 
     def record(next_call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         y = next_call(*args, **kwargs)
-        if context.method_name == "__call__" and isinstance(context.module, Conv | nn.Dense):
-            shapes[context.module.path[0]] = y.shape[1:]
+        module = context.module
+        if context.method_name == "__call__" and isinstance(module, Conv | nn.Dense):
+            # The convolutions of a block, or of a stage of them, are one row.
+            path = module.path if isinstance(module, nn.Dense) else module.path[:1]
+            shapes[path] = y.shape[1:]
         return y
 
     def init() -> Any:
-        frames = jnp.zeros((1, *observation), jnp.uint8)
         with nn.intercept_methods(record):
-            return ActorCritic(config, outputs).init(jax.random.key(0), frames)
+            network = ActorCritic(config, outputs)
+            return network.init(jax.random.key(0), **example(frames, state_size))
 
     params = jax.eval_shape(init)["params"]
     repeats = {"early": config.blocks[0], "late": config.blocks[1]}
-    return [
-        Layer(
-            name,
-            repeats.get(name, 1),
-            shapes[name],
-            sum(x.size for x in jax.tree.leaves(params[name])),
-            _multiply_adds(params[name], shapes[name]),
-        )
-        for name in ORDER
-        if name in params
-    ]
+    rows = []
+    for path, shape in shapes.items():
+        own = reduce(getitem, path, params)
+        parameters = sum(x.size for x in jax.tree.leaves(own))
+        name = "/".join(path)
+        operations = _multiply_adds(own, shape)
+        rows.append(Layer(name, repeats.get(name, 1), shape, parameters, operations))
+    return rows
 
 
 def compiler_flops(
-    config: NetworkConfig, outputs: int, observation: tuple[int, int, int, int]
+    config: NetworkConfig, outputs: int, frames: Frames | None, state_size: int = 0
 ) -> float:
-    """The compiler's own count for one observation's forward pass, in floating-point operations.
+    """Return the compiler's count for one observation's forward pass, in floating-point operations.
 
     It leaves out what meets padding and counts the blocks of a loop once.
     """
-    network = ActorCritic(config, outputs)
-    frames = jax.ShapeDtypeStruct((1, *observation), jnp.uint8)
-    variables = jax.eval_shape(network.init, jax.random.key(0), frames)
-    cost: Any = jax.jit(network.apply).lower(variables, frames).cost_analysis()
+    network, seen = ActorCritic(config, outputs), example(frames, state_size)
+    variables = jax.eval_shape(network.init, jax.random.key(0), **seen)
+    cost: Any = jax.jit(network.apply).lower(variables, **seen).cost_analysis()
     return float(cost["flops"])
 
 
@@ -103,11 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
     preset = PRESETS[parser.parse_args(arguments).preset]
     outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set].space).outputs
-    rows = layers(preset.network, outputs, preset.observation_shape)
+    seen = (preset.observation_shape, preset.state_size)
+    rows = layers(preset.network, outputs, *seen)
 
-    table = Table(
-        "layer", "blocks", "output (T, H, W, C)", title=f"input {preset.observation_shape}"
-    )
+    shapes = {name: x.shape[1:] for name, x in example(*seen).items()}
+    about = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    table = Table("layer", "blocks", "output (T, H, W, C)", title=f"input {about}")
     table.add_column("parameters", justify="right")
     table.add_column("multiply-adds", justify="right")
     for row in rows:
@@ -118,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.add_row("total", "", "", *(f"{total:,}" for total in totals))
     console = Console()
     console.print(table)
-    flops = compiler_flops(preset.network, outputs, preset.observation_shape)
+    flops = compiler_flops(preset.network, outputs, *seen)
     console.print(
         f"The compiler counts {flops / 2:,.0f} multiply-adds: without those that meet padding, "
         "and the blocks of a loop once."

@@ -4,8 +4,10 @@ import contextlib
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kart_jax.cli.command import command, interpreter
 from kart_jax.cli.options import parse_all
@@ -13,6 +15,10 @@ from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.game import make_env
 from kart_jax.validation import check
 from kart_jax.workers.worker import MakeEnv
+
+if TYPE_CHECKING:
+    from kart_jax.run_folder.source import Source
+    from kart_jax.training.loop import Run
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +36,10 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     from kart_jax.run_folder.folder import check_run, open_run
     from kart_jax.run_folder.source import find_source
     from kart_jax.training.devices import Devices, prepare_jax
-    from kart_jax.training.processes import Cluster, join, leave
-    from kart_jax.training.trainer import Trainer
+    from kart_jax.training.loop import Run, train
+    from kart_jax.training.metrics import Stopwatch
+    from kart_jax.training.processes import Cluster, StopRelay, join, leave
+    from kart_jax.training.signals import Interrupted, StopRequest
 
     prepare_jax()
     if cluster is not None and cluster.distributed:
@@ -56,11 +64,41 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         )
         if processes.is_first and not config.run.quiet:
             print(f"Training in {run_dir}; {first_stage(config, run_dir)}.", flush=True)
-        finished = Trainer(config, run_dir, devices, make).train()
+        deadline = time.monotonic() + 60 * (config.run.minutes or float("inf"))
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(StopRelay(stop))
+        this = Run(config, run_dir, processes, stop, Stopwatch(), deadline)
+        try:
+            source = processes.together(lambda: begin(this, make))
+            finished = train(this, source, make)
+        except Interrupted:  # before the first rollout: nothing was learnt yet
+            finished = False
     leave()
     if processes.is_first and not config.run.quiet:
         _show(run_dir, finished)
     return 0
+
+
+def begin(run: "Run", make: MakeEnv) -> "Source | None":
+    """Find what a run begins with; a policy that is to imitate first does so now.
+
+    Of several processes the first alone has it.
+
+    Raises:
+        Interrupted: a stop was asked for; imitation's rounds so far are saved.
+    """
+    from kart_jax.imitation.stage import imitate
+    from kart_jax.run_folder.loading import load_policy
+    from kart_jax.run_folder.source import find_source, policy_spec
+
+    if not run.processes.is_first:
+        return None
+    source = find_source(run.config, run.folder)
+    if source is not None or not run.config.imitation.imitation_steps:
+        return source
+    with run.stopwatch("imitate"):
+        folder = imitate(run.config, policy_spec(run.config), run.folder, run.stop, make)
+    return load_policy(folder)
 
 
 def check_extras(config: TrainConfig) -> None:
@@ -81,27 +119,37 @@ def check_extras(config: TrainConfig) -> None:
 
 
 def warn(config: TrainConfig, platform: str) -> None:
-    """Warn of a machine on which this run will hardly get far.
+    """Warn of what will hardly do what its user expects.
 
     Args:
         config: the run.
         platform: of JAX's devices: cpu, gpu or tpu.
     """
     from kart_jax.doctor import check_memory
+    from kart_jax.run_folder.checkpoints import read_best
 
     memory = check_memory(config)
     if config.race.simulator != "fake" and memory.state == "FAILED":
         log.warning("memory: %s; %s", memory.found, memory.remedy)
-    if config.run.preset != "cpu" and platform == "cpu":
+    if config.run.preset in ("gpu", "seed") and platform == "cpu":
         log.warning(
             "the preset %s is for a GPU or a TPU, and JAX finds only a processor here: see "
             "python -m kart_jax.doctor, or choose --preset cpu",
             config.run.preset,
         )
+    if config.run.resume and config.run.run_dir is not None and not config.run.eval_steps:
+        folder = config.run.run_dir / "checkpoints"
+        if best := read_best(folder):
+            log.warning(
+                "without --eval-steps the best checkpoint stays that of step %d, which play and "
+                "export take; for a newer one name its folder in %s",
+                best["step"],
+                folder,
+            )
 
 
 def first_stage(config: TrainConfig, run_dir: Path) -> str:
-    """What a run begins with, in words."""
+    """Say what a run begins with."""
     from kart_jax.imitation.stage import FOLDER
     from kart_jax.run_folder.checkpoints import ever_saved
 

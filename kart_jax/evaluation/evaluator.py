@@ -13,23 +13,17 @@ Metrics = dict[str, float]
 
 
 class Evaluator:
-    """Races the policy as it is from time to time; knows the best result so far."""
+    """Races the policy as it is, against as many opponents as it trains with."""
 
-    def __init__(self, config: TrainConfig, spec: PolicySpec, best: Metrics | None) -> None:
-        """`best` is what an earlier part of the same run reached."""
+    def __init__(self, config: TrainConfig, spec: PolicySpec) -> None:
         self._config = config
         self._policy = Policy(spec, {}, config.to_dict()["race"])
-        self._best = best
+        race = config.race
         self._trials = [
-            make_trial("policy", track, SELECTION_SEEDS + number, config.race.difficulty, 1)
+            make_trial("policy", track, SELECTION_SEEDS + number, race.difficulty, race.karts)
             for track in config.race.track
             for number in range(config.run.eval_episodes)
         ]
-
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether an evaluation falls between two counts of steps."""
-        every = self._config.run.eval_steps
-        return every > 0 and step // every > before // every
 
     def evaluate(self, variables: Any) -> Metrics:
         """Race a policy of these host variables in all trials; the means.
@@ -56,15 +50,13 @@ class Evaluator:
             metrics["eval/finish_time"] = float(np.mean(times))
         return metrics
 
-    def is_best(self, metrics: Metrics) -> bool:
-        """Whether these metrics beat all before, which they then replace."""
-        if self._best is not None and _rank(metrics) <= _rank(self._best):
-            return False
-        self._best = metrics
-        return True
+    @staticmethod
+    def is_better(metrics: Metrics, other: Metrics) -> bool:
+        """Return whether these metrics beat the others."""
+        return _rank(metrics) > _rank(other)
 
-    def is_enough(self, metrics: Metrics) -> bool:
-        """Whether the run's target is reached."""
+    def reaches_target(self, metrics: Metrics) -> bool:
+        """Return whether the run's target is reached."""
         target = self._config.run.stop_at_finish_rate
         return target is not None and metrics["eval/finish_rate"] >= target
 

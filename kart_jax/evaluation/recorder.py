@@ -38,11 +38,6 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._abandoned = threading.Event()
 
-    def is_due(self, before: int, step: int) -> bool:
-        """Whether a video falls between two counts of steps."""
-        every = self._config.run.video_steps
-        return every > 0 and step // every > before // every
-
     def start(self, step: int, variables: Any) -> None:
         """Begin a video of a policy of these host variables: `videos/STEP.mp4`."""
         if self._thread is not None and self._thread.is_alive():

@@ -92,8 +92,7 @@ class Cloner:
         """
         self._spec, self._ppo = spec, ppo
         self._rng = np.random.default_rng(seed)
-        example = np.zeros((1, *spec.observation_shape), np.uint8)
-        self.variables: Variables = dict(jax.jit(spec.module().init)(jax.random.key(seed), example))
+        self.variables: Variables = spec.init(jax.random.key(seed))
         """The averaged ones."""
         self._last = self.variables
         self._optimiser = optax.chain(

@@ -13,15 +13,24 @@ MIDDLE_PADDING = 0
 Shape = tuple[int, int, int]
 """(time, height, width)."""
 Norm = Literal["batch", "group", "none"]
+Sight = Literal["frames", "state"]
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A residual network of 3-D convolutions with an actor and a critic head.
+    """An actor and a critic: on frames a residual network of 3-D convolutions with two heads, on
+    the state fully connected layers for each.
 
-    The frame shape comes from the environment, the heads from its action set.
+    The observation's shape comes from the environment, the number of logits from its action set.
     """
 
+    actor: Sight = "frames"
+    """What the actor sees."""
+    critic: Sight = "frames"
+    """What the critic sees; the state beside an actor that sees frames is a privilege of training,
+    which acting does not need."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Sizes of the hidden layers on the state."""
     channels: int = 256
     """Channels of the body."""
     blocks: tuple[int, int] = (5, 5)
@@ -50,9 +59,22 @@ class NetworkConfig:
         check(min(self.blocks) >= 0, "blocks", self.blocks, "two counts, each at least 0")
         for name in ("stem_stride", "middle_stride"):
             check(min(getattr(self, name)) >= 1, name, getattr(self, name), "at least 1 each")
+        for name in ("actor", "critic"):
+            check_choice(name, getattr(self, name), get_args(Sight))
+        blind = self.actor == "state" and self.critic == "frames"
+        check(not blind, "critic", self.critic, "state where the actor sees the state")
+        check(min(self.hidden, default=1) >= 1, "hidden", self.hidden, "sizes of at least 1")
         check_choice("norm", self.norm, get_args(Norm))
         check_choice("dtype", self.dtype, ["float32", "bfloat16"])
 
+    @property
+    def sees(self) -> set[Sight]:
+        """Parts of an observation that the actor or the critic sees."""
+        return {self.actor, self.critic}
+
+
+STATE = NetworkConfig(actor="state", critic="state", norm="none", dtype="float32", remat=False)
+"""Two small networks on the state, for a processor."""
 
 CPU = NetworkConfig(
     channels=32,

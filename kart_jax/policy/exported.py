@@ -2,7 +2,8 @@
 
 policy.json        what it is made of, and the configuration that trained it
 weights.npz        the network's variables by their path, such as `params/stem/conv/kernel`
-policy.stablehlo   (weights, frames) -> (actions, values), for `jax.export`
+policy.stablehlo   (weights, observation) -> (actions, values), for `jax.export`; without values
+                   where the critic sees more than the actor
 README.md          how to use them
 """
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from kart_jax.policy.observation import FRAMES, STATE
 from kart_jax.policy.policy import Policy, PolicySpec
 
 CARD = "policy.json"
@@ -29,7 +31,7 @@ README = """\
 Trained by kart_jax on {tracks}, {training}.
 `policy.json` tells the whole configuration.
 
-With kart_jax: `kart_jax.load_policy(folder).act(frames)`, or `python -m kart_jax.play folder`.
+With kart_jax: `kart_jax.load_policy(folder).act({actor})`, or `python -m kart_jax.play folder`.
 
 Without it (`pip install jax flatbuffers`):
 
@@ -40,13 +42,18 @@ from jax import export
 
 policy = export.deserialize(bytearray(Path("policy.stablehlo").read_bytes()))
 weights = dict(np.load("weights.npz"))
-frames = np.zeros((1, {shape}), np.uint8)
-actions, values = policy.call(weights, frames)
+{actor} = np.zeros((1, {shape}), np.{dtype})
+{outputs} = policy.call(weights, {actor})
 ```
 
-`frames` are uint8 (batch, time, height, width, channels), the oldest frame first, one every
-{seconds:g} s of game time. `actions` are the most probable ones: {actions}.
+{about}, one every {seconds:g} s of game time. `actions` are
+the most probable ones: {actions}.
 """
+
+ABOUT = {
+    FRAMES: "`frames` are uint8 (batch, time, height, width, channels), the oldest frame first",
+    STATE: "`state` is float32 (batch, numbers), as docs/environment.md lists them",
+}
 
 
 def write_policy(
@@ -71,7 +78,8 @@ def write_policy(
     config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
     card = {"step": step, "policy": spec.to_dict(), "config": config}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
-    race = config["race"]
+    race, seen = config["race"], spec.example()[spec.network.actor]
+    outputs = "actions, values" if spec.network.critic == spec.network.actor else "[actions]"
     training = f"for {step:,} steps"
     if imitated:
         training = f"by imitation of the guide for {imitated:,} steps"
@@ -79,7 +87,11 @@ def write_policy(
     readme = README.format(
         tracks=", ".join(race["track"]),
         training=training,
-        shape=", ".join(map(str, spec.observation_shape)),
+        actor=spec.network.actor,
+        about=ABOUT[spec.network.actor],
+        shape=", ".join(map(str, seen.shape[1:])),
+        dtype=seen.dtype,
+        outputs=outputs,
         seconds=race["step_seconds"] * race["action_repeat"],
         actions=f"action set `{race['action_set']}`, {spec.actions.kind} {spec.actions.shape}",
     )
@@ -93,19 +105,26 @@ def write_policy(
 def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:
     """Serialised StableHLO for any batch size on any of `PLATFORMS`."""
 
-    def call(weights: dict[str, jax.Array], frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs: Any = spec.module().apply(unflatten_dict(weights, sep="/"), frames)
+    actor = spec.network.actor
+    has_value = spec.network.critic == actor
+
+    def call(weights: dict[str, jax.Array], observation: jax.Array) -> tuple[jax.Array, ...]:
+        variables = unflatten_dict(weights, sep="/")
+        seen: Any = {actor: observation}
+        outputs: Any = spec.module().apply(variables, critic=has_value, **seen)
         logits, values = outputs
-        return spec.actions.clip(spec.actions.distribution.mode(logits)), values
+        actions = spec.actions.clip(spec.actions.distribution.mode(logits))
+        return (actions, values) if has_value else (actions,)
 
     batch = jax.export.symbolic_shape("batch", constraints=["batch >= 1"])
-    frames = jax.ShapeDtypeStruct((*batch, *spec.observation_shape), jnp.uint8)
+    seen = spec.example()[actor]
+    observation = jax.ShapeDtypeStruct((*batch, *seen.shape[1:]), seen.dtype)
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
     flag = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, flag)
     jax.config.update(flag, ".*/")  # the program tells no folders of the machine that wrote it
     try:
-        exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, frames)
+        exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, observation)
     finally:
         jax.config.update(flag, before)
     return bytes(exported.serialize())

@@ -155,13 +155,32 @@ class ResBlocks(nn.Module):
         return loop(ResBlock(self.dtype, self.norm, name="block"), x)[0]
 
 
+class MLP(nn.Module):
+    """Fully connected layers with tanh between them, all float32."""
+
+    hidden: tuple[int, ...]
+    outputs: int
+    gain: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array | None) -> jax.Array:
+        """Map `[B, D]` to `[B, outputs]`."""
+        assert x is not None, "this network sees the state"
+        for number, size in enumerate(self.hidden, 1):
+            x = nn.tanh(_linear(size, math.sqrt(2), f"hidden_{number}")(x))
+        return _linear(self.outputs, self.gain, "output")(x)
+
+
 class ActorCritic(nn.Module):
-    """Logits of the actions and the value of a stack of frames.
+    """Logits of the actions, and the value, of an observation: frames, state or both.
+
+    `config` says what the actor and the critic see. Where both see frames they share the
+    convolutions' body; on the state each has layers of its own.
 
     `outputs` is the number of logits. `axis_name` names the mapped axis over devices across which
     batch statistics are averaged, and `momentum` is what a running statistic keeps of itself (0:
-    replaced by the batch's, for a new network); both matter only with `train=True` and
-    `norm="batch"`.
+    replaced by the batch's, for a new network); both matter only with `train=True` and norms that
+    have statistics.
     """
 
     config: NetworkConfig
@@ -170,32 +189,82 @@ class ActorCritic(nn.Module):
     momentum: float = 0.9
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Map uint8 `frames [B, T, H, W, C]` to float32 logits `[B, outputs]` and value `[B]`.
+    def __call__(
+        self,
+        frames: jax.Array | None = None,
+        state: jax.Array | None = None,
+        train: bool = False,
+        critic: bool = True,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Return float32 logits `[B, outputs]` and values `[B]`.
 
-        With `train=False`, in acting and in the loss, batch norm uses its running statistics;
+        With `train=False`, in acting and in the loss, norms use their running statistics;
         `train=True` uses the batch's and updates the running ones (collection `batch_stats`).
-        """
-        config, dtype, norm = self.config, self.config.dtype, self._norm(train)
-        conv_block = nn.remat(ConvBlock) if config.remat else ConvBlock
-        block = partial(conv_block, dtype=dtype, norm=norm)
-        blocks = partial(ResBlocks, dtype=dtype, norm=norm, remat=config.remat)
 
-        x = (frames.astype(jnp.float32) / 255).astype(dtype)
+        Args:
+            frames: `[B, T, H, W, C]` uint8, where the network sees frames.
+            state: `[B, D]` float32, where it sees the state.
+            train: see above.
+            critic: with False there is no value, nor need there be what the critic alone sees.
+        """
+        config, hidden = self.config, self.config.hidden
+        block = self._block(train)
+        body = None
+        if config.actor == "frames":
+            assert frames is not None
+            body = self._body(frames, block, train)
+            actor = nn.relu(block(config.actor_channels, name="actor_1")(body))
+            actor = block(config.head_channels, name="actor_2")(actor)
+            # A small gain starts the policy near uniform ("37 implementation details of PPO").
+            logits = _linear(self.outputs, 0.01, "logits")(_flat(actor))
+        else:
+            logits = MLP(hidden, self.outputs, 0.01, name="actor")(state)
+        if not critic:
+            return logits, None
+        if config.critic == "frames":
+            head = nn.relu(block(config.head_channels, name="critic_1")(body))
+            value = _linear(1, 1.0, "value")(_flat(head))
+        else:
+            value = MLP(hidden, 1, 1.0, name="critic")(state)
+        return logits, value[:, 0]
+
+    def _body(self, frames: jax.Array, block: Callable[..., nn.Module], train: bool) -> jax.Array:
+        """What the heads read of frames."""
+        config = self.config
+        blocks = partial(ResBlocks, dtype=config.dtype, norm=self._norm(train), remat=config.remat)
+        scaled = frames.astype(jnp.float32) / 255
+        if config.normalise_frames:
+            scaled = self._normalise_frames(scaled, train)
+        x = scaled.astype(config.dtype)
         x = block(config.channels, strides=config.stem_stride, padding=STEM_PADDING, name="stem")(x)
         x = blocks(config.blocks[0], name="early")(x)
         x = block(
             config.channels, strides=config.middle_stride, padding=MIDDLE_PADDING, name="middle"
         )(x)
-        x = blocks(config.blocks[1], name="late")(x)
+        return blocks(config.blocks[1], name="late")(x)
 
-        actor = nn.relu(block(config.actor_channels, name="actor_1")(x))
-        actor = block(config.head_channels, name="actor_2")(actor)
-        critic = nn.relu(block(config.head_channels, name="critic_1")(x))
-        # A small gain starts the policy near uniform ("37 implementation details of PPO").
-        logits = _linear(self.outputs, 0.01, "logits")(_flat(actor))
-        value = _linear(1, 1.0, "value")(_flat(critic))
-        return logits, value[:, 0]
+    def _block(self, train: bool) -> Callable[..., nn.Module]:
+        """What makes each convolution with its norm."""
+        config = self.config
+        kind = nn.remat(ConvBlock) if config.remat else ConvBlock
+        return partial(kind, dtype=config.dtype, norm=self._norm(train))
+
+    def _normalise_frames(self, frames: jax.Array, train: bool) -> jax.Array:
+        """Frames of zero mean and unit variance, channel by channel.
+
+        Their mean and variance are running statistics like those of batch norm.
+        """
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=1e-5,
+            use_bias=False,
+            use_scale=False,
+            axis_name=self.axis_name,
+            use_fast_variance=False,
+            name="frames",
+        )
+        return norm(frames)
 
     def _norm(self, train: bool) -> NormFactory:
         """What makes each norm of the network; batch statistics are float32."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from kart_jax.policy.observation import FRAMES
 from kart_jax.policy.policy import Policy
 
 ROWS = 12
@@ -21,6 +22,8 @@ class Occlusion:
 
     def __init__(self, policy: Policy, rows: int = ROWS) -> None:
         self._policy = policy
+        if policy.spec.network.actor != FRAMES or policy.spec.observation_shape is None:
+            raise ValueError("this policy sees no frames: there is nothing to blur")
         _, height, width, _ = policy.spec.observation_shape
         rows = min(rows, height)
         self.grid = rows, max(round(rows * width / height), 1)
@@ -38,7 +41,7 @@ class Occlusion:
         Raises:
             ValueError: the frames do not have the policy's shape or are not uint8.
         """
-        [stack] = self._policy.batch(frames)
+        [stack] = self._policy.batch(frames)[FRAMES]
         logits, value = self._changes(self._policy.variables, stack)
         return np.asarray(logits), np.asarray(value)
 

@@ -19,6 +19,7 @@ from jax import lax
 from kart_jax.policy.config import Shape
 from kart_jax.policy.convolution import by_tiles, by_time, meets_tiles, patches
 from kart_jax.policy.network import Conv
+from kart_jax.policy.observation import FRAMES
 from kart_jax.policy.policy import Policy
 
 LARGEST = 127
@@ -38,11 +39,11 @@ class QuantisedPolicy(Policy):
         super().__init__(policy.spec, variables, policy.race)
         network = policy.spec.module()
 
-        def apply(variables: Any, frames: jax.Array) -> Any:
+        def apply(variables: Any, **inputs: Any) -> Any:
             with nn.intercept_methods(_instead_of_convolutions(_int8)):
-                return network.apply(variables, frames)
+                return network.apply(variables, **inputs)
 
-        self._apply = jax.jit(apply)
+        self._apply = jax.jit(apply, static_argnames="critic")
 
 
 def quantise(policy: Policy, frames: np.ndarray) -> QuantisedPolicy:
@@ -56,7 +57,9 @@ def quantise(policy: Policy, frames: np.ndarray) -> QuantisedPolicy:
     Raises:
         ValueError: there are no frames, or they are not what the policy takes.
     """
-    frames = policy.batch(frames)
+    if policy.spec.network.actor != FRAMES:
+        raise ValueError("this policy sees no frames: it has no convolutions")
+    frames = policy.batch(frames)[FRAMES]
     if len(frames) == 0:
         raise ValueError("no frames to calibrate on: record some of the policy's own races")
     params = flatten_dict(policy.variables["params"])

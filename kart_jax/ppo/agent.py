@@ -1,4 +1,4 @@
-"""Acting: from frames to sampled actions and values, on one device."""
+"""Acting: from observations to sampled actions and values, on one device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.network import ActorCritic
+from kart_jax.policy.observation import Observation, Seen, example
+from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import buffer
 from kart_jax.ppo.buffer import Rollout
 
@@ -22,19 +24,37 @@ class Agent:
 
     network: ActorCritic
     actions: ActionSpec
-    observation_shape: tuple[int, int, int, int]
-    """`(S, H, W, C)`."""
+    observation_shape: tuple[int, int, int, int] | None
+    """`(S, H, W, C)` of a frame stack; None where the network reads no frames."""
+    state_size: int = 0
+    """D of a state `[D]`; 0 where the network reads no state."""
     random_shift: int = 0
 
-    def create_rollout(self, env: jax.Array, length: int) -> Rollout:
-        """An empty rollout of `length` steps for the environments numbered `env [B]`."""
-        stack, height, width, channels = self.observation_shape
-        frame = (height, width, channels)
-        return buffer.create(env, length, stack, frame, self.actions.shape, self.actions.dtype)
+    @classmethod
+    def of(cls, spec: PolicySpec, random_shift: int = 0, axis_name: str | None = None) -> "Agent":
+        """Return the agent that trains a policy of `spec`."""
+        return cls(
+            spec.module(axis_name),
+            spec.actions,
+            spec.observation_shape,
+            spec.state_size,
+            random_shift,
+        )
 
-    def apply(self, variables: Variables, stacks: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits `[N, outputs]` and values `[N]` of frame stacks `[N, S, H, W, C]`."""
-        outputs: Any = self.network.apply(variables, stacks)
+    def example(self) -> Observation:
+        """Return one observation of zeros, `[1, ...]`, to create a network's variables with."""
+        return example(self.observation_shape, self.state_size)
+
+    def create_rollout(self, env: jax.Array, length: int) -> Rollout:
+        """Return an empty rollout of `length` steps for the environments numbered `env [B]`."""
+        actions = self.actions
+        return buffer.create(
+            env, length, self.observation_shape, self.state_size, actions.shape, actions.dtype
+        )
+
+    def apply(self, variables: Variables, observation: Observation) -> tuple[jax.Array, jax.Array]:
+        """Return logits `[N, outputs]` and values `[N]` of N observations."""
+        outputs: Any = self.network.apply(variables, **observation)
         return outputs
 
     def act(
@@ -42,7 +62,7 @@ class Agent:
         variables: Variables,
         rollout: Rollout,
         key: jax.Array,
-        frames: jax.Array,
+        seen: Seen,
         first: jax.Array,
     ) -> tuple[Rollout, jax.Array]:
         """Take one step in all environments of a device and record it.
@@ -54,8 +74,8 @@ class Agent:
             variables: the network's.
             rollout: steps so far; consumed.
             key: of this rollout.
-            frames: `[B, H, W, C]` uint8, the newest.
-            first: `[B]` bool, the frame begins an episode.
+            seen: the environments' newest.
+            first: `[B]` bool, it begins an episode.
 
         Returns:
             The rollout with the step, and the actions `[B, ...]` to send, within bounds.
@@ -63,41 +83,44 @@ class Agent:
         keys = self._keys(key, rollout)
         if self.random_shift:
             rollout = self._redraw_shift(rollout, keys, first)
-            frames = buffer.shift_frames(frames, rollout.shift)
-        age = buffer.next_age(rollout, first)
-        logits, values = self.apply(variables, buffer.newest_stacks(rollout, frames, age))
+        seen, age = self._augment(rollout, seen), buffer.next_age(rollout, first)
+        logits, values = self.apply(variables, buffer.newest_observation(rollout, seen, age))
         distribution = self.actions.distribution
         actions = jax.vmap(lambda k, x: distribution.sample(k, x[None])[0])(keys, logits)
         log_probs = distribution.log_prob(logits, actions)
-        rollout = buffer.record(rollout, frames, age, actions, log_probs, values)
+        rollout = buffer.record(rollout, seen, age, actions, log_probs, values)
         return rollout, self.actions.clip(actions)
 
     def next_values(
-        self, variables: Variables, rollout: Rollout, frames: jax.Array, first: jax.Array
+        self, variables: Variables, rollout: Rollout, seen: Seen, first: jax.Array
     ) -> jax.Array:
-        """V `[B]` of the observation that the last recorded step led to.
+        """Return V `[B]` of the observation that the last recorded step led to.
 
         Args:
             variables: the network's.
             rollout: steps so far, at least one.
-            frames: `[B, H, W, C]` uint8, the observation's newest frame.
+            seen: what the step led to.
             first: `[B]` bool, it begins an episode (its value is then of no use for
                 the step before, but has the right shape).
         """
-        if self.random_shift:
-            frames = buffer.shift_frames(frames, rollout.shift)
-        age = buffer.next_age(rollout, first)
-        _, values = self.apply(variables, buffer.newest_stacks(rollout, frames, age))
+        seen, age = self._augment(rollout, seen), buffer.next_age(rollout, first)
+        _, values = self.apply(variables, buffer.newest_observation(rollout, seen, age))
         return values
 
     def record_final_values(
-        self, variables: Variables, rollout: Rollout, frames: jax.Array, truncated: jax.Array
+        self, variables: Variables, rollout: Rollout, seen: Seen, truncated: jax.Array
     ) -> Rollout:
         """Record V of the final observations of the episodes that the last step truncated."""
-        values = self.next_values(variables, rollout, frames, jnp.zeros_like(truncated))
+        values = self.next_values(variables, rollout, seen, jnp.zeros_like(truncated))
         values = jnp.where(truncated, values, 0.0)
         final_values = rollout.final_values.at[rollout.step - 1].set(values)
         return replace(rollout, final_values=final_values)
+
+    def _augment(self, rollout: Rollout, seen: Seen) -> Seen:
+        """Shift the frames as their episodes say."""
+        if not self.random_shift:
+            return seen
+        return {**seen, "frames": buffer.shift_frames(seen["frames"], rollout.shift)}
 
     def _keys(self, key: jax.Array, rollout: Rollout) -> jax.Array:
         key = jax.random.fold_in(key, rollout.step)

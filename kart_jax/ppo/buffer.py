@@ -12,13 +12,18 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from kart_jax.policy.observation import Observation, Seen
+
 
 @struct.dataclass
 class Rollout:
     """What one device collects from its `B` environments in `T` steps."""
 
-    frames: jax.Array
-    """`[S - 1 + T, B, H, W, C]` uint8: the S - 1 frames before the first step, then the steps'."""
+    frames: jax.Array | None
+    """`[S - 1 + T, B, H, W, C]` uint8: the S - 1 frames before the first step, then the steps';
+    None where nothing is drawn."""
+    states: jax.Array | None
+    """`[T, B, D]` float32; None where the environments tell no state."""
     ages: jax.Array
     """`[T, B]` int32."""
     actions: jax.Array
@@ -43,7 +48,7 @@ class Rollout:
     @property
     def stack(self) -> int:
         """S, frames in one observation."""
-        return self.frames.shape[0] - self.ages.shape[0] + 1
+        return 1 if self.frames is None else self.frames.shape[0] - self.ages.shape[0] + 1
 
     @property
     def length(self) -> int:
@@ -54,16 +59,30 @@ class Rollout:
 def create(
     env: jax.Array,
     length: int,
-    stack: int,
-    frame_shape: tuple[int, int, int],
+    observation_shape: tuple[int, int, int, int] | None,
+    state_size: int,
     action_shape: tuple[int, ...],
     action_dtype: jnp.dtype,
 ) -> Rollout:
-    """An empty rollout for the environments numbered `env [B]`."""
+    """Return an empty rollout for the environments numbered `env [B]`.
+
+    Args:
+        env: the environments' numbers.
+        length: T, its steps.
+        observation_shape: `(S, H, W, C)` of a frame stack, or None without frames.
+        state_size: D, or 0 without a state.
+        action_shape: of one action.
+        action_dtype: of one action.
+    """
     envs = env.shape[0]
+    frames = None
+    if observation_shape is not None:
+        stack, *frame = observation_shape
+        frames = jnp.zeros((stack - 1 + length, envs, *frame), jnp.uint8)
     zeros = jnp.zeros((length, envs), jnp.float32)
     return Rollout(
-        frames=jnp.zeros((stack - 1 + length, envs, *frame_shape), jnp.uint8),
+        frames=frames,
+        states=jnp.zeros((length, envs, state_size), jnp.float32) if state_size else None,
         ages=jnp.zeros((length, envs), jnp.int32),
         actions=jnp.zeros((length, envs, *action_shape), action_dtype),
         log_probs=zeros,
@@ -82,36 +101,50 @@ def next_age(rollout: Rollout, first: jax.Array) -> jax.Array:
     return jnp.where(first, 0, jnp.minimum(rollout.age + 1, rollout.stack - 1))
 
 
-def newest_stacks(rollout: Rollout, frames: jax.Array, age: jax.Array) -> jax.Array:
-    """Stacks `[B, S, H, W, C]` that end in `frames [B, H, W, C]` of the given `age [B]`."""
-    lags = jnp.minimum(jnp.arange(rollout.stack - 1, -1, -1), age[:, None])
-    rows = rollout.step + rollout.stack - 1 - lags
-    envs = jnp.arange(age.shape[0])[:, None]
-    past = rollout.frames.at[rows, envs].get(mode="clip")
-    newest = (lags == 0)[:, :, None, None, None]
-    return jnp.where(newest, frames[:, None], past)
+def newest_observation(rollout: Rollout, seen: Seen, age: jax.Array) -> Observation:
+    """Return the observation that ends in `seen`, whose frames have the given `age [B]`."""
+    observation = dict(seen)
+    if rollout.frames is not None:
+        lags = jnp.minimum(jnp.arange(rollout.stack - 1, -1, -1), age[:, None])
+        rows = rollout.step + rollout.stack - 1 - lags
+        envs = jnp.arange(age.shape[0])[:, None]
+        past = rollout.frames.at[rows, envs].get(mode="clip")
+        newest = (lags == 0)[:, :, None, None, None]
+        observation["frames"] = jnp.where(newest, seen["frames"][:, None], past)
+    return observation
 
 
-def stacks_at(rollout: Rollout, times: jax.Array, envs: jax.Array) -> jax.Array:
-    """Stacks `[N, S, H, W, C]` of the samples (`times [N]`, `envs [N]`)."""
-    lags = jnp.arange(rollout.stack - 1, -1, -1)
-    lags = jnp.minimum(lags, rollout.ages[times, envs][:, None])
-    return rollout.frames[times[:, None] + rollout.stack - 1 - lags, envs[:, None]]
+def observations_at(rollout: Rollout, times: jax.Array, envs: jax.Array) -> Observation:
+    """Return the observations of the samples (`times [N]`, `envs [N]`)."""
+    observation: dict[str, jax.Array] = {}
+    if rollout.frames is not None:
+        lags = jnp.arange(rollout.stack - 1, -1, -1)
+        lags = jnp.minimum(lags, rollout.ages[times, envs][:, None])
+        rows = times[:, None] + rollout.stack - 1 - lags
+        observation["frames"] = rollout.frames[rows, envs[:, None]]
+    if rollout.states is not None:
+        observation["state"] = rollout.states[times, envs]
+    return observation
 
 
 def record(
     rollout: Rollout,
-    frames: jax.Array,
+    seen: Seen,
     age: jax.Array,
     actions: jax.Array,
     log_probs: jax.Array,
     values: jax.Array,
 ) -> Rollout:
-    """Append one step: what was seen, what was done, and what it was thought to be worth."""
-    t = rollout.step
+    """Append one step: what was seen, what was done, and its value."""
+    t, frames, states = rollout.step, rollout.frames, rollout.states
+    if frames is not None:
+        frames = frames.at[t + rollout.stack - 1].set(seen["frames"])
+    if states is not None:
+        states = states.at[t].set(seen["state"])
     return replace(
         rollout,
-        frames=rollout.frames.at[t + rollout.stack - 1].set(frames),
+        frames=frames,
+        states=states,
         ages=rollout.ages.at[t].set(age),
         actions=rollout.actions.at[t].set(actions),
         log_probs=rollout.log_probs.at[t].set(log_probs),
@@ -123,8 +156,9 @@ def record(
 
 def rewind(rollout: Rollout) -> Rollout:
     """Begin the next rollout: keep the last S - 1 frames, which its first stacks need."""
-    head = rollout.stack - 1
-    frames = rollout.frames.at[:head].set(rollout.frames[rollout.length :])
+    head, frames = rollout.stack - 1, rollout.frames
+    if frames is not None:
+        frames = frames.at[:head].set(frames[rollout.length :])
     return replace(
         rollout,
         frames=frames,
@@ -136,14 +170,17 @@ def rewind(rollout: Rollout) -> Rollout:
 def head(rollout: Rollout) -> dict[str, jax.Array]:
     """What a rewound rollout carries over from the one before it."""
     carried = {name: getattr(rollout, name) for name in ("age", "shift", "reward_sum")}
-    return {"frames": rollout.frames[: rollout.stack - 1], **carried}
+    if rollout.frames is not None:
+        carried["frames"] = rollout.frames[: rollout.stack - 1]
+    return carried
 
 
 def with_head(rollout: Rollout, carried: dict[str, jax.Array]) -> Rollout:
     """An empty rollout that carries over what `head` gave."""
-    carried = dict(carried)
-    frames = rollout.frames.at[: rollout.stack - 1].set(carried.pop("frames"))
-    return replace(rollout, frames=frames, **carried)
+    if rollout.frames is not None:
+        frames = rollout.frames.at[: rollout.stack - 1].set(carried["frames"])
+        carried = {**carried, "frames": frames}
+    return replace(rollout, **carried)
 
 
 def merge(rollouts: Sequence[Rollout]) -> Rollout:
@@ -151,10 +188,10 @@ def merge(rollouts: Sequence[Rollout]) -> Rollout:
     over_envs = dict.fromkeys(("age", "shift", "env", "reward_sum"), 0)
     fields = {
         name: jnp.concatenate([getattr(r, name) for r in rollouts], over_envs.get(name, 1))
-        for name in Rollout.__dataclass_fields__
-        if name != "step"
+        for name, value in vars(rollouts[0]).items()
+        if name != "step" and value is not None
     }
-    return Rollout(step=rollouts[0].step, **fields)
+    return replace(rollouts[0], **fields)
 
 
 def shift_frames(frames: jax.Array, shift: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from kart_jax.policy.observation import Observation, Seen
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo import buffer
 from kart_jax.ppo.agent import Agent
@@ -53,10 +54,10 @@ class TrainState:
         """What the network is applied with."""
         return {"params": self.params, **self.batch_stats}
 
-    def key_for(self, purpose: int) -> jax.Array:
-        """A random key of this update's own for one purpose."""
+    def key_for(self, purpose: int, lag: jax.Array | int = 0) -> jax.Array:
+        """Return a random key for one purpose, of the update that follows `lag` later."""
         key = jax.random.wrap_key_data(self.key)
-        return jax.random.fold_in(jax.random.fold_in(key, self.update), purpose)
+        return jax.random.fold_in(jax.random.fold_in(key, self.update + lag), purpose)
 
 
 @struct.dataclass
@@ -110,9 +111,9 @@ class PPO:
     config: PPOConfig
     axis_name: str | None = None
 
-    def create(self, key: jax.Array, observation: jax.Array) -> TrainState:
-        """A fresh state; `observation` is a `[1, S, H, W, C]` uint8 example."""
-        variables = dict(self.agent.network.init(key, observation))
+    def create(self, key: jax.Array, observation: Observation) -> TrainState:
+        """Return a fresh state; `observation` is one example, `[1, ...]`."""
+        variables = dict(self.agent.network.init(key, **observation))
         params = variables.pop("params")
         return TrainState(
             params=params,
@@ -130,7 +131,7 @@ class PPO:
         state: TrainState,
         rollouts: Sequence[Rollout],
         outcomes: Sequence[Outcomes],
-        newest: Sequence[tuple[jax.Array, jax.Array]],
+        newest: Sequence[tuple[Seen, jax.Array]],
     ) -> tuple[TrainState, Batch, list[Rollout], Metrics]:
         """Advantages, returns and the order of the samples.
 
@@ -138,16 +139,16 @@ class PPO:
             state: with the parameters to bootstrap with.
             rollouts: `[T, B]` steps of each group of environments; consumed.
             outcomes: of those steps.
-            newest: for each group the frames `[B, H, W, C]` that the last step led to, and
-                whether they begin an episode `[B]`.
+            newest: for each group what the last step led to, and whether it begins an
+                episode `[B]`.
 
         Returns:
             The state at the start of the update, what to learn from, rollouts to collect
             into next, and metrics.
         """
         last_values = [
-            self.agent.next_values(state.variables, rollout, frames, first)
-            for rollout, (frames, first) in zip(rollouts, newest, strict=True)
+            self.agent.next_values(state.variables, rollout, seen, first)
+            for rollout, (seen, first) in zip(rollouts, newest, strict=True)
         ]
         merged = buffer.merge(rollouts)
         rewards, terminated, truncated = (
@@ -227,18 +228,19 @@ class PPO:
     def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
         """Close an update: move the norm statistics towards those of its first minibatch.
 
-        The first update replaces them: a new network has none yet.
+        A new network has none yet, which its running means of 0 tell: they are replaced.
         """
         if state.batch_stats:
             times, envs = self._minibatch(replace(state, minibatch=jnp.int32(0)), batch)
             network = self.agent.network
             _, seen = network.clone(momentum=0.0).apply(
                 state.variables,
-                buffer.stacks_at(batch.rollout, times, envs),
+                **buffer.observations_at(batch.rollout, times, envs),
                 train=True,
                 mutable=list(state.batch_stats),
             )
-            keep = jnp.where(state.update == 0, 0.0, network.momentum)
+            known = jnp.stack([jnp.any(x != 0) for x in _means(state.batch_stats)]).any()
+            keep = jnp.where(known, network.momentum, 0.0)
             batch_stats = jax.tree.map(
                 lambda old, new: keep * old + (1.0 - keep) * new, state.batch_stats, dict(seen)
             )
@@ -304,7 +306,7 @@ class PPO:
         def loss(params: Any, samples: tuple[jax.Array, ...]) -> tuple[jax.Array, Metrics]:
             t, b, advantage = samples
             rollout = batch.rollout
-            observations = buffer.stacks_at(rollout, t, b)
+            observations = buffer.observations_at(rollout, t, b)
             logits, values = self.agent.apply({"params": params, **state.batch_stats}, observations)
             distribution = self.agent.actions.distribution
             return ppo_loss(
@@ -328,3 +330,9 @@ class PPO:
     def _variance(self, x: jax.Array) -> jax.Array:
         mean = self._mean(x.mean())
         return self._mean(jnp.square(x - mean).mean())
+
+
+def _means(batch_stats: Any) -> list[jax.Array]:
+    """The running means among norm statistics."""
+    leaves = jax.tree.leaves_with_path(batch_stats)
+    return [x for path, x in leaves if getattr(path[-1], "key", None) == "mean"]

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kart_jax.config import TrainConfig
+from kart_jax.run_folder.provenance import record_start
+
 log = logging.getLogger(__name__)
 
 
@@ -109,6 +112,23 @@ class MetricsWriter:
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
         self._lines_path.write_text("".join(kept), encoding="utf-8")
+
+
+def open_writer(run_dir: Path | None, config: TrainConfig, step: int) -> MetricsWriter:
+    """Open the logs of a run that begins, or resumes, at `step`, and add this start to `run.json`.
+
+    Args:
+        run_dir: the run's folder; None in processes that write nothing.
+        config: the run's.
+        step: policy steps taken so far.
+
+    Raises:
+        RuntimeError: Weights & Biases does not start.
+    """
+    if run_dir is None:
+        return MetricsWriter(None, step)
+    about = {"config": config.to_dict(), "start": record_start(run_dir, step)}
+    return MetricsWriter(run_dir, step, about, config.run.wandb)
 
 
 def check_wandb() -> None:

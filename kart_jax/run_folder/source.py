@@ -14,10 +14,15 @@ from kart_jax.run_folder.loading import load_policy
 
 @dataclass(frozen=True)
 class Resumed:
-    """This run's checkpoint to go on from."""
+    """This run's checkpoint to resume from."""
 
     path: Path
     progress: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Policy steps taken."""
+        return int(self.progress["step"])
 
 
 Source = Resumed | Policy
@@ -27,7 +32,9 @@ Source = Resumed | Policy
 def policy_spec(config: TrainConfig) -> PolicySpec:
     """The policy that a configuration trains."""
     space = ACTION_SETS[config.race.action_set]().space
-    return PolicySpec(config.network, ActionSpec.from_space(space), config.observation_shape)
+    return PolicySpec(
+        config.network, ActionSpec.from_space(space), config.observation_shape, config.state_size
+    )
 
 
 def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kart_jax.policy.observation import Seen
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import Outcomes
 from kart_jax.training.learner import Actor, Learner
@@ -22,14 +23,14 @@ class Collected:
 
     outcomes: list[Outcomes]
     """Of each group, host arrays `[T, B]`."""
-    newest: list[tuple[np.ndarray, np.ndarray]]
-    """Of each group, the frames after the last step and whether they begin an episode."""
+    newest: list[tuple[Seen, np.ndarray]]
+    """Of each group, what the last step led to and whether it begins an episode."""
     episodes: list[dict[str, Any]] = field(default_factory=list)
     """Those that ended, as the environment summarised them."""
     bytes_sent: int = 0
-    """Bytes that went to the devices: frames, flags and outcomes."""
-    env_states: Any = None
-    """The environments' states after the last step, where the game can tell them."""
+    """Bytes that went to the devices: observations, flags and outcomes."""
+    env_states: list[Any] | None = None
+    """The environments' states after the last step, where a snapshot holds them."""
 
 
 class Collector:
@@ -48,13 +49,13 @@ class Collector:
         self.rollouts = list(rollouts)
         self._stopwatch = stopwatch
         self._stop = stop
-        self.newest: list[tuple[np.ndarray, np.ndarray]] = []
-        """Of each group, the frames to act upon next and whether they begin an episode."""
+        self.newest: list[tuple[Seen, np.ndarray]] = []
+        """Of each group, what to act upon next and whether it begins an episode."""
 
     def start(self) -> None:
         """Begin an episode in every environment."""
         with self._stopwatch("start workers"), self._stop.interrupting():
-            self.newest = [(b.frames, b.first) for b in self.envs.start()]
+            self.newest = [(_seen(b.frames), b.first) for b in self.envs.start()]
 
     def collect(self, actor: Actor, between: Callable[[], Any]) -> Collected:
         """Take T steps in every environment.
@@ -107,13 +108,19 @@ class Collector:
         outcome.terminated[t] = batch.terminated
         outcome.truncated[t] = batch.truncated
         collected.episodes += batch.episodes
-        self.newest[group] = (batch.frames, batch.first)
+        self.newest[group] = (_seen(batch.frames), batch.first)
         if batch.truncated.any():
-            collected.bytes_sent += _size((batch.final_frames, batch.truncated))
+            final = _seen(batch.final_frames)
+            collected.bytes_sent += _size((final, batch.truncated))
             with self._stopwatch("act"):
                 self.rollouts[group] = self.learner.record_final_values(
-                    actor, self.rollouts[group], batch.final_frames, batch.truncated
+                    actor, self.rollouts[group], final, batch.truncated
                 )
+
+
+def _seen(frames: np.ndarray) -> Seen:
+    """What the policy is to see of a batch."""
+    return {"frames": frames}
 
 
 def _size(arrays: Any) -> int:

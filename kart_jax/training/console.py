@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.text import Text
 
 from kart_jax.config import RunConfig
+from kart_jax.training.metrics import Stopwatch
 
 LINE_SECONDS = 15.0
 """Time between two plain lines."""
@@ -31,13 +32,14 @@ SHOWN = {
 class Console:
     """Shows progress; use as a context manager around the run."""
 
-    def __init__(self, run: RunConfig, start: int) -> None:
+    def __init__(self, run: RunConfig, start: int, quiet: bool = False) -> None:
+        """Show a run that begins at policy step `start`; nothing if `quiet`, or if it is."""
         self._run = run
         self._start_step = start
         self._started = self._last_line = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque([(self._started, start)], maxlen=20)
-        self._quiet = run.quiet
-        self._live = not run.quiet and sys.stdout.isatty()
+        self._quiet = quiet or run.quiet
+        self._live = not self._quiet and sys.stdout.isatty()
         self._progress = Progress(
             BarColumn(bar_width=40),
             TextColumn("{task.percentage:3.0f} %"),
@@ -89,6 +91,19 @@ class Console:
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self._print(f"{now - self._started:6.0f} s · {line}")
+
+    def show_end(self, finished: bool, step: int, reached: bool, stopwatch: Stopwatch) -> None:
+        """Print where the time went, once the run has ended.
+
+        Args:
+            finished: nobody asked it to stop.
+            step: policy steps taken.
+            reached: its target was reached.
+            stopwatch: the time of each stage.
+        """
+        if finished and step == 0 and not reached:
+            self._print("\nNo PPO: the time, or the steps, were up before its first update.")
+        self._print(f"\nWhere the time went:\n{stopwatch.table()}")
 
     def _print(self, line: str) -> None:
         """Print a line, which stays in view; a reader who left (Ctrl-C ends `| tee` too) is no

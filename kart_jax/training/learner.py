@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 from flax.serialization import from_state_dict, to_state_dict
 
+from kart_jax.policy.observation import Seen
 from kart_jax.ppo import buffer
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import (
@@ -63,14 +64,15 @@ class Learner:
         self._prepare = devices.map_together(self._prepare_on_device, donate=(1,))
         self._gradient_step = devices.map_together(ppo.gradient_step, donate=(0,))
         self._refresh = devices.map_together(ppo.refresh_statistics, donate=(0,))
-        self._act_key = devices.map(lambda s: jax.random.key_data(s.key_for(KEY_ACT)))
+        self._act_key = devices.map(lambda s, lag: jax.random.key_data(s.key_for(KEY_ACT, lag)))
         self._create = devices.map(self._create_on_device)
         self._head = devices.map(lambda rollout: jax.tree.map(jnp.copy, buffer.head(rollout)))
         self._load_head = devices.map(buffer.with_head, donate=(0,))
-        example = np.zeros((1, *ppo.agent.observation_shape), np.uint8)
         self.state: TrainState = devices.replicate(
-            jax.jit(ppo.create)(jax.random.key(seed), example)
+            jax.jit(ppo.create)(jax.random.key(seed), ppo.agent.example())
         )
+        self._on_host: tuple[TrainState, tuple[Any, Any]] | None = None
+        """A state and its copy on the host."""
 
     def create_rollouts(self, num_envs: int, groups: int, offset: int = 0) -> list[Rollout]:
         """Empty rollouts on the devices for each group of workers.
@@ -80,29 +82,39 @@ class Learner:
         numbers = np.split(np.arange(offset, offset + num_envs, dtype=np.int32), groups)
         return [self._create(self.devices.shard(n)) for n in numbers]
 
-    def actor(self) -> Actor:
-        """The policy as it is now, and the random key to act with until the next update."""
-        return Actor(self.state.variables, self._act_key(self.state))
+    def actor(self, lag: int = 0) -> Actor:
+        """Return the policy as it is now, and the random key of one rollout.
+
+        `lag` counts the updates that have begun and are not finished: their rollouts, which the
+        same policy collected, had keys of their own.
+        """
+        lags = self.devices.replicate(np.int32(lag))
+        return Actor(self.state.variables, self._act_key(self.state, lags))
 
     def act(
-        self, actor: Actor, rollout: Rollout, frames: np.ndarray, first: np.ndarray
+        self, actor: Actor, rollout: Rollout, seen: Seen, first: np.ndarray
     ) -> tuple[Rollout, np.ndarray]:
-        """One step of a group: frames `[B, H, W, C]` in, actions `[B, ...]` out."""
-        newest = self.devices.shard((frames, first))
+        """Take one step of a group: what it shows in, actions `[B, ...]` out."""
+        newest = self.devices.shard((dict(seen), first))
         rollout, actions = self._act(actor, rollout, *newest)
         return rollout, self.devices.gather(actions)
 
     def record_final_values(
-        self, actor: Actor, rollout: Rollout, frames: np.ndarray, truncated: np.ndarray
+        self, actor: Actor, rollout: Rollout, seen: Seen, truncated: np.ndarray
     ) -> Rollout:
-        """Record the values that truncated episodes are bootstrapped with."""
-        return self._final_values(actor, rollout, *self.devices.shard((frames, truncated)))
+        """Record the bootstrap values of truncated episodes; `seen` ended them."""
+        return self._final_values(actor, rollout, *self.devices.shard((dict(seen), truncated)))
 
     def save_state(self) -> tuple[Any, Any]:
-        """The network's variables, and the rest of the state, as host dictionaries."""
-        state = self.devices.first(self.state)
-        rest = {name: to_state_dict(getattr(state, name)) for name in _REST}
-        return to_state_dict(state.variables), rest
+        """Return the network's variables, and the rest of the state, as host dictionaries.
+
+        They are copied once for each state; nobody may write into them.
+        """
+        if self._on_host is None or self._on_host[0] is not self.state:
+            state = self.devices.first(self.state)
+            rest = {name: to_state_dict(getattr(state, name)) for name in _REST}
+            self._on_host = self.state, (to_state_dict(state.variables), rest)
+        return self._on_host[1]
 
     def load_policy(self, variables: Any) -> None:
         """Replace the network's variables by host arrays of the same shapes."""
@@ -113,7 +125,7 @@ class Learner:
         )
 
     def load_state(self, variables: Any, rest: Any) -> None:
-        """Go on from what `save_state` gave."""
+        """Resume from what `save_state` gave."""
         self.load_policy(variables)
         template = self.devices.first(self.state)
         restored = {n: from_state_dict(getattr(template, n), rest[n]) for n in _REST}
@@ -140,7 +152,7 @@ class Learner:
         self,
         rollouts: Sequence[Rollout],
         outcomes: Sequence[Outcomes],
-        newest: Sequence[tuple[np.ndarray, np.ndarray]],
+        newest: Sequence[tuple[Seen, np.ndarray]],
         progress: float,
     ) -> tuple["Update", list[Rollout]]:
         """Make a batch of what was collected, to be learnt from step by step.
@@ -148,8 +160,8 @@ class Learner:
         Args:
             rollouts: of each group; consumed.
             outcomes: of each group, host arrays `[T, B]`.
-            newest: of each group, the frames that the last step led to and whether they
-                begin an episode.
+            newest: of each group, what the last step led to and whether it begins an
+                episode.
             progress: share of the run that is done, for the schedules.
         """
         schedules = {k: np.float32(v) for k, v in self.ppo.schedules(progress).items()}
@@ -162,16 +174,16 @@ class Learner:
         return Update(self, state, batch, schedules, metrics), list(rollouts)
 
     def _act_on_device(
-        self, actor: Actor, rollout: Rollout, frames: jax.Array, first: jax.Array
+        self, actor: Actor, rollout: Rollout, seen: Seen, first: jax.Array
     ) -> tuple[Rollout, jax.Array]:
         key = jax.random.wrap_key_data(actor.key)
-        return self.ppo.agent.act(actor.variables, rollout, key, frames, first)
+        return self.ppo.agent.act(actor.variables, rollout, key, seen, first)
 
     def _final_values_on_device(
-        self, actor: Actor, rollout: Rollout, frames: jax.Array, truncated: jax.Array
+        self, actor: Actor, rollout: Rollout, seen: Seen, truncated: jax.Array
     ) -> Rollout:
         agent = self.ppo.agent
-        return agent.record_final_values(actor.variables, rollout, frames, truncated)
+        return agent.record_final_values(actor.variables, rollout, seen, truncated)
 
     def _create_on_device(self, numbers: jax.Array) -> Rollout:
         return self.ppo.agent.create_rollout(numbers, self.ppo.config.rollout_length)

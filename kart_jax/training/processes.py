@@ -73,7 +73,7 @@ class Cluster:
     """The processes of one run. A process alone decides at once, for itself."""
 
     def __init__(self, devices: Devices) -> None:
-        self._devices = devices
+        self.devices = devices
         self.count = devices.processes
         self.index = jax.process_index()
 
@@ -82,9 +82,15 @@ class Cluster:
         """Whether this process logs, evaluates and saves for all."""
         return self.index == 0
 
+    def largest(self, value: int) -> int:
+        """Return the largest `value`, at least 0, of all processes; waits for them."""
+        high, low = divmod(value, 2**30)
+        high = self.devices.largest(high)
+        return high * 2**30 + self.devices.largest(low if value >= high * 2**30 else 0)
+
     def any(self, holds: bool) -> bool:
         """Whether it holds in any process; waits for all of them."""
-        return bool(self._devices.largest(int(holds)))
+        return bool(self.devices.largest(int(holds)))
 
     def together(self, work: Callable[[], T]) -> T:
         """Do `work`, as all processes do, and go on only if it was done in all of them.
@@ -102,7 +108,7 @@ class Cluster:
             how = STOPPED
         except Exception as error:
             how, failure = FAILED, error
-        worst = self._devices.largest(how)
+        worst = self.devices.largest(how)
         if failure is not None:
             raise failure
         if worst == FAILED:
@@ -119,9 +125,9 @@ class Cluster:
         """
         for what, value in (
             ("options", zlib.crc32(repr(config).encode()) >> 1),
-            ("numbers of devices", self._devices.count),
+            ("numbers of devices", self.devices.count),
         ):
-            if self._devices.largest(value) != -self._devices.largest(-value):
+            if self.devices.largest(value) != -self.devices.largest(-value):
                 raise ValueError(
                     f"the processes of this run have different {what}: start all of them alike"
                 )

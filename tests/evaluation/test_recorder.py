@@ -15,20 +15,12 @@ from kart_jax.evaluation import recorder
 from kart_jax.evaluation.drivers import Step
 from kart_jax.evaluation.recorder import Recorder
 from kart_jax.run_folder.source import policy_spec
-from kart_jax.training.devices import Devices
-from kart_jax.training.trainer import Trainer
 from tests.evaluation.test_evaluator import CONFIG
 from tests.helpers.tiny import RACE
+from tests.helpers.tiny_run import train_in
 from tests.test_play import read_video
 
 VIDEO_CONFIG = replace(CONFIG, run=replace(CONFIG.run, eval_steps=0, video_steps=48))
-
-
-def test_it_is_due_at_multiples_of_its_interval(tmp_path: Path) -> None:
-    videos = Recorder(VIDEO_CONFIG, policy_spec(VIDEO_CONFIG), tmp_path)
-    assert [step for step in range(32, 161, 32) if videos.is_due(step - 32, step)] == [64, 96, 160]
-    none = Recorder(CONFIG, policy_spec(CONFIG), tmp_path)
-    assert not none.is_due(0, 1000)
 
 
 def test_training_films_whole_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +32,7 @@ def test_training_films_whole_episodes(tmp_path: Path, monkeypatch: pytest.Monke
             yield draw(np.zeros((400, 640, 3), np.uint8), step)
 
     monkeypatch.setattr(recorder, "film", film)  # the fake game has no views
-    assert Trainer(VIDEO_CONFIG, tmp_path, Devices()).train()
+    train_in(tmp_path, VIDEO_CONFIG)
     written = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert written[0] == "64.mp4"  # that of 96 is left out where the first takes long
     frames = read_video(tmp_path / "videos" / "64.mp4", 400, 640)
@@ -59,7 +51,7 @@ def test_a_video_that_fails_is_a_warning(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(recorder, "write_video", fail)
-    assert Trainer(VIDEO_CONFIG, tmp_path, Devices()).train()
+    train_in(tmp_path, VIDEO_CONFIG)
     assert "training goes on: [Errno 28] No space left on device" in caplog.text
     assert list((tmp_path / "videos").iterdir()) == []
 
@@ -76,12 +68,7 @@ def test_a_video_at_hand_is_abandoned_at_a_stop(
             yield draw(np.zeros((400, 640, 3), np.uint8), steps[0])
 
     monkeypatch.setattr(recorder, "film", film)
-    variables = (
-        policy_spec(VIDEO_CONFIG)
-        .module()
-        .init(jax.random.key(0), np.zeros((1, *VIDEO_CONFIG.observation_shape), np.uint8))
-    )
-    videos.start(48, variables)
+    videos.start(48, policy_spec(VIDEO_CONFIG).init(jax.random.key(0)))
     assert filming.wait(60)
     videos.close(wait=False)
     videos.close(wait=True)  # a busy machine's encoder may take longer than a stop waits
@@ -109,9 +96,8 @@ def test_a_real_race_is_filmed(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     race = replace(RACE, simulator="supertuxkart", track=("lighthouse",), time_limit=2.0)
     config = replace(VIDEO_CONFIG, race=race)
     spec = policy_spec(config)
-    frames = np.zeros((1, *config.observation_shape), np.uint8)
     videos = Recorder(config, spec, tmp_path)
-    videos.start(48, spec.module().init(jax.random.key(0), frames))
+    videos.start(48, spec.init(jax.random.key(0)))
     videos.close(wait=True)
     assert caplog.text == ""
     views = read_video(tmp_path / "videos/48.mp4", 400, 640)

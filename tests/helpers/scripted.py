@@ -55,6 +55,10 @@ class Script:
     def outcomes(self, steps: slice = slice(None)) -> Outcomes:
         return Outcomes(self.rewards[steps], self.terminated[steps], self.truncated[steps])
 
+    def seen(self, step: int, envs: Any = slice(None)) -> dict[str, np.ndarray]:
+        """What `envs` show before `step`."""
+        return {"frames": self.frames[step, envs]}
+
     def stacks(self) -> np.ndarray:
         """`[T + 1, B, S, H, W, C]`, put together one frame at a time."""
         stacks = np.zeros((self.steps + 1, self.envs, STACK, *FRAME), np.uint8)
@@ -72,14 +76,13 @@ class Script:
 def make_ppo(network: nn.Module | None = None, random_shift: int = 0, **options: Any) -> PPO:
     """PPO of a tiny agent; `options` are fields of `PPOConfig`."""
     network = network or Linear()
-    agent = Agent(network, ACTIONS, (STACK, *FRAME), random_shift)  # type: ignore[arg-type]
+    agent = Agent(network, ACTIONS, (STACK, *FRAME), random_shift=random_shift)  # type: ignore[arg-type]
     defaults = {"rollout_length": 8, "minibatches": 2, "epochs": 2}
     return PPO(agent, PPOConfig(**(defaults | options)))
 
 
 def create_state(ppo: PPO, seed: int = 0) -> TrainState:
-    observation = np.zeros((1, STACK, *FRAME), np.uint8)
-    return jax.jit(ppo.create)(jax.random.key(seed), observation)
+    return jax.jit(ppo.create)(jax.random.key(seed), ppo.agent.example())
 
 
 def schedules(**values: float) -> Schedules:
@@ -97,15 +100,15 @@ def collect(
     act = jax.jit(partial(ppo.agent.act, state.variables))
     final = jax.jit(partial(ppo.agent.record_final_values, state.variables))
     for t in range(start, start + length):
-        rollout, _ = act(rollout, state.key_for(0), script.frames[t], script.first[t])
+        rollout, _ = act(rollout, state.key_for(0), script.seen(t), script.first[t])
         if script.truncated[t].any():
-            rollout = final(rollout, script.final_frames[t], script.truncated[t])
+            rollout = final(rollout, {"frames": script.final_frames[t]}, script.truncated[t])
     return rollout
 
 
 def prepare(ppo: PPO, state: TrainState, script: Script) -> tuple[TrainState, Any]:
     """Collect one rollout of the script and make a batch of it."""
     rollout = collect(ppo, state, script)
-    newest = (script.frames[-1], script.first[-1])
+    newest = (script.seen(-1), script.first[-1])
     state, batch, _, _ = jax.jit(ppo.prepare)(state, [rollout], [script.outcomes()], [newest])
     return state, batch

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kart_jax.policy.config import NetworkConfig
-from kart_jax.policy.frame_norm import FrameNormActorCritic
+from kart_jax.policy.network import ActorCritic
 from kart_jax.training.devices import AXIS, Devices
 from kart_jax.training.learner import Learner
 from tests.helpers.scripted import ACTIONS, Script, make_ppo
@@ -23,6 +23,7 @@ NETWORK = NetworkConfig(
     middle_stride=(1, 1, 1),
     actor_channels=1,
     norm="batch",
+    normalise_frames=True,
     dtype="float32",
     remat=False,
 )
@@ -30,7 +31,7 @@ NETWORK = NetworkConfig(
 
 def main() -> None:
     ppo = make_ppo(
-        FrameNormActorCritic(NETWORK, ACTIONS.outputs, axis_name=AXIS),
+        ActorCritic(NETWORK, ACTIONS.outputs, axis_name=AXIS),
         random_shift=1,
         rollout_length=LENGTH,
         normalise_rewards=True,
@@ -55,17 +56,18 @@ def learn(learner, script, update, rollouts, results):
     actor, actions = learner.actor(), []
     for t in range(start, start + LENGTH):
         for g, m in enumerate(members):
-            newest = (script.frames[t, m], script.first[t, m])
+            newest = (script.seen(t, m), script.first[t, m])
             rollouts[g], acted = learner.act(actor, rollouts[g], *newest)
             actions.append(acted)
             if script.truncated[t, m].any():
+                final = {"frames": script.final_frames[t, m]}
                 rollouts[g] = learner.record_final_values(
-                    actor, rollouts[g], script.final_frames[t, m], script.truncated[t, m]
+                    actor, rollouts[g], final, script.truncated[t, m]
                 )
     steps = slice(start, start + LENGTH)
     outcomes = [jax.tree.map(lambda x, m=m: x[:, m], script.outcomes(steps)) for m in members]
     end = start + LENGTH
-    following = [(script.frames[end, m], script.first[end, m]) for m in members]
+    following = [(script.seen(end, m), script.first[end, m]) for m in members]
     begun, rollouts = learner.begin_update(rollouts, outcomes, following, progress=0.0)
     devices = learner.devices
     if update == 0:

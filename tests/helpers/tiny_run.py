@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax
 import numpy as np
 import psutil
 
+from kart_jax import train
+from kart_jax.config import TrainConfig
 from kart_jax.run_folder.loading import load_policy
 
 STEPS_PER_UPDATE = 16
@@ -31,6 +34,11 @@ def arguments(run_dir: Path, updates: int, *more: str) -> list[str]:
     """The command line of a tiny run of so many updates."""
     steps = str(updates * STEPS_PER_UPDATE)
     return ["--run-dir", str(run_dir), "--total-steps", steps, *TINY, *more]
+
+
+def train_in(folder: Path, config: TrainConfig) -> None:
+    """Train in this process, in a folder that is empty or holds the run to resume."""
+    assert train.run(replace(config, run=replace(config.run, run_dir=folder))) == 0
 
 
 def start(args: list[str], **environment: str) -> subprocess.Popen[str]:

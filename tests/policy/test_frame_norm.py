@@ -39,7 +39,7 @@ def test_the_network_sees_normalised_frames(variables) -> None:
     statistics = {"mean": jnp.array([0.4, 0.1]), "var": jnp.array([0.04, 0.01])}
     ours = SPEC.module().apply({**variables, "batch_stats": {"frames": statistics}}, FRAMES)
     scaled = (FRAMES / 255 - [0.4, 0.1]) / np.sqrt(np.array([0.04, 0.01]) + 1e-5)
-    plain = ActorCritic(CONFIG, SPEC.actions.outputs)
+    plain = ActorCritic(NETWORK, SPEC.actions.outputs)
     theirs = plain.apply({"params": variables["params"]}, jnp.float32(255 * scaled))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 

@@ -14,8 +14,8 @@ LENGTH = 8
 
 
 def fill(script: Script, rollouts: int, stack: int = STACK):
-    """Yield, for each rollout: the buffer, and the stacks `newest_stacks` gave on the way."""
-    rollout = buffer.create(jnp.arange(script.envs), LENGTH, stack, FRAME, (2,), jnp.int32)
+    """Yield, for each rollout: the buffer, and the stacks that were acted upon."""
+    rollout = buffer.create(jnp.arange(script.envs), LENGTH, (stack, *FRAME), 0, (2,), jnp.int32)
     step = jax.jit(see)
     for start in range(0, rollouts * LENGTH, LENGTH):
         acted = []
@@ -28,15 +28,16 @@ def fill(script: Script, rollouts: int, stack: int = STACK):
 
 def see(rollout, frames, first):
     age = buffer.next_age(rollout, first)
-    stacks = buffer.newest_stacks(rollout, frames, age)
+    seen = {"frames": frames}
+    stacks = buffer.newest_observation(rollout, seen, age)["frames"]
     zeros = jnp.zeros(len(first))
     actions = jnp.zeros((len(first), 2), jnp.int32)
-    return buffer.record(rollout, frames, age, actions, zeros, zeros), stacks
+    return buffer.record(rollout, seen, age, actions, zeros, zeros), stacks
 
 
 def learnt(rollout) -> np.ndarray:
     times, envs = np.divmod(np.arange(rollout.length * len(rollout.env)), len(rollout.env))
-    stacks = buffer.stacks_at(rollout, times, envs)
+    stacks = buffer.observations_at(rollout, times, envs)["frames"]
     return np.asarray(stacks).reshape(rollout.length, len(rollout.env), *stacks.shape[1:])
 
 
@@ -74,7 +75,7 @@ def test_a_head_carries_the_stacks_into_another_process():
     script = Script(steps=2 * LENGTH, envs=4, end_rate=0.2)
     (first, _), (second, _) = fill(script, rollouts=2)
     carried = jax.tree.map(np.array, buffer.head(buffer.rewind(first)))
-    empty = buffer.create(jnp.arange(4), LENGTH, STACK, FRAME, (2,), jnp.int32)
+    empty = buffer.create(jnp.arange(4), LENGTH, (STACK, *FRAME), 0, (2,), jnp.int32)
     rollout = buffer.with_head(empty, carried)
     for t in range(LENGTH, 2 * LENGTH):
         rollout, _ = see(rollout, script.frames[t], script.first[t])
@@ -114,8 +115,28 @@ def test_one_shift_an_episode_in_acting_and_learning():
     assert changed[script.first[1:-1]].any()  # a new one draws anew
     assert (stored != ramp).any()
     state = create_state(ppo)
-    logits, values = ppo.agent.apply(state.variables, learnt(rollout).reshape(-1, STACK, *FRAME))
+    frames = learnt(rollout).reshape(-1, STACK, *FRAME)
+    logits, values = ppo.agent.apply(state.variables, {"frames": frames})
     actions = rollout.actions.reshape(-1, 2)
     log_probs = ppo.agent.actions.distribution.log_prob(logits, actions)
     np.testing.assert_allclose(rollout.log_probs.reshape(-1), log_probs, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(rollout.values.reshape(-1), values, rtol=1e-5, atol=1e-5)
+
+
+def test_states_lie_beside_the_frames_or_alone():
+    """The state acted upon is the one learnt from; without frames an observation has no stack."""
+    script = Script(steps=LENGTH, envs=3)
+    states = np.random.default_rng(0).normal(size=(LENGTH, 3, 2)).astype(np.float32)
+    times, envs = np.divmod(np.arange(LENGTH * 3), 3)
+    for shape in (None, (STACK, *FRAME)):
+        rollout = buffer.create(jnp.arange(3), LENGTH, shape, 2, (2,), jnp.int32)
+        for t in range(LENGTH):
+            seen = {"state": states[t]} if shape is None else {**script.seen(t), "state": states[t]}
+            age = buffer.next_age(rollout, script.first[t])
+            acted = buffer.newest_observation(rollout, seen, age)
+            np.testing.assert_array_equal(acted["state"], states[t])
+            zeros = jnp.zeros(3)
+            rollout = buffer.record(rollout, seen, age, jnp.zeros((3, 2), int), zeros, zeros)
+        learnt_from = buffer.observations_at(buffer.merge([rollout]), times, envs)
+        assert ("frames" in learnt_from) is (shape is not None)
+        np.testing.assert_array_equal(learnt_from["state"], states.reshape(-1, 2))

@@ -11,7 +11,6 @@ import optax
 import pytest
 
 from kart_jax.policy.config import NetworkConfig
-from kart_jax.policy.frame_norm import FrameNormActorCritic
 from kart_jax.policy.network import ActorCritic
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
@@ -28,9 +27,7 @@ from tests.helpers.scripted import (
 SCRIPT = Script(steps=8, envs=4, end_rate=0.2)
 
 
-def real_network(
-    norm: str, dtype: str = "float32", kind: type[ActorCritic] = ActorCritic
-) -> ActorCritic:
+def real_network(norm: str, dtype: str = "float32", normalise_frames: bool = False) -> ActorCritic:
     config = NetworkConfig(
         channels=4,
         blocks=(0, 0),
@@ -38,10 +35,11 @@ def real_network(
         middle_stride=(1, 1, 1),
         actor_channels=2,
         norm=norm,
+        normalise_frames=normalise_frames,
         dtype=dtype,
         remat=False,
     )
-    return kind(config, ACTIONS.outputs)
+    return ActorCritic(config, ACTIONS.outputs)
 
 
 def gradient_steps(ppo, state, batch, count=1, **values):
@@ -65,7 +63,7 @@ def moved(before, after) -> float:
         (None, 1e-5),
         (real_network("none"), 1e-5),
         (real_network("batch"), 1e-5),
-        (real_network("none", kind=FrameNormActorCritic), 1e-5),
+        (real_network("none", normalise_frames=True), 1e-5),
         (real_network("batch", "bfloat16"), 2e-2),
     ],
     ids=["linear", "convolutions", "batch norm", "frame norm", "bfloat16"],
@@ -91,7 +89,7 @@ def test_a_gradient_step_is_adam_on_the_plain_loss():
 
     def loss(params):
         flat = jnp.reshape(stacks, (-1, *stacks.shape[2:]))
-        logits, values = ppo.agent.apply({"params": params}, flat)
+        logits, values = ppo.agent.apply({"params": params}, {"frames": flat})
         distribution = ACTIONS.distribution
         return ppo_loss(
             distribution.log_prob(logits, rollout.actions.reshape(-1, 2)),
@@ -123,9 +121,9 @@ def test_returns_are_values_plus_advantages_and_the_last_row_bootstraps():
     state = create_state(ppo)
     _, batch = prepare(ppo, state, SCRIPT)
     stacks = SCRIPT.stacks()
-    values = np.stack([ppo.agent.apply(state.variables, s)[1] for s in stacks])
+    values = np.stack([ppo.agent.apply(state.variables, {"frames": s})[1] for s in stacks])
     window = np.concatenate([stacks[:-1, :, 1:], SCRIPT.final_frames[:, :, None]], axis=2)
-    finals = np.stack([ppo.agent.apply(state.variables, s)[1] for s in window])
+    finals = np.stack([ppo.agent.apply(state.variables, {"frames": s})[1] for s in window])
     following = np.where(SCRIPT.truncated, finals, values[1:])
     targets = SCRIPT.rewards + 0.99 * np.where(SCRIPT.terminated, 0.0, following)
     np.testing.assert_allclose(batch.returns, targets, rtol=1e-4, atol=1e-5)

@@ -21,28 +21,31 @@ def test_acting_and_the_whole_update_lower_for_accelerators(preset, platform):
     """Programs are made for devices that are not here: shapes, types and operations fit."""
     config = PRESETS[preset]
     spec = policy_spec(config)
-    agent = Agent(spec.module(AXIS), spec.actions, spec.observation_shape)
+    agent = Agent.of(spec, axis_name=AXIS)
     ppo = PPO(agent, config.ppo, AXIS)
     envs, length = config.workers.num_envs // 2, config.ppo.rollout_length
     numbers = jax.ShapeDtypeStruct((envs,), jnp.int32)
-    frames = jax.ShapeDtypeStruct((envs, *spec.observation_shape[1:]), jnp.uint8)
+    example = spec.example()
+    seen = {
+        name: jax.ShapeDtypeStruct((envs, *x.shape[2 if name == "frames" else 1 :]), x.dtype)
+        for name, x in example.items()
+    }
     first = jax.ShapeDtypeStruct((envs,), jnp.bool_)
-    example = jax.ShapeDtypeStruct((1, *spec.observation_shape), jnp.uint8)
     state = jax.eval_shape(ppo.create, jax.random.key(0), example)
     rollout = jax.eval_shape(lambda n: agent.create_rollout(n, length), numbers)
 
-    def act_and_update(state, rollout, frames, first):
-        rollout, actions = agent.act(state.variables, rollout, state.key_for(0), frames, first)
+    def act_and_update(state, rollout, seen, first):
+        rollout, actions = agent.act(state.variables, rollout, state.key_for(0), seen, first)
         zeros = jnp.zeros((length, envs))
         outcome = {"rewards": zeros, "terminated": zeros > 0, "truncated": zeros > 0}
-        state, batch, _, _ = ppo.prepare(state, [rollout], [Outcomes(**outcome)], [(frames, first)])
+        state, batch, _, _ = ppo.prepare(state, [rollout], [Outcomes(**outcome)], [(seen, first)])
         schedules = Schedules(*(jnp.float32(x) for x in (1e-3, 0.2, 0.01)))
         state, metrics = ppo.gradient_step(state, batch, schedules)
         return ppo.refresh_statistics(state, batch), actions, metrics
 
     mapped = jax.pmap(act_and_update, axis_name=AXIS)
     shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, rollout, frames, first)
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, rollout, seen, first)
     )
     exported = jax.export.export(jax.jit(lambda *a: mapped(*a)), platforms=[platform])(*shapes)
     assert exported.platforms == (platform,)
@@ -74,10 +77,10 @@ def begin(learner, script, rollouts):
     members = np.split(np.arange(16), 2)
     for t in range(4, 8):
         for g, m in enumerate(members):
-            newest = (script.frames[t, m], script.first[t, m])
+            newest = (script.seen(t, m), script.first[t, m])
             rollouts[g], _ = learner.act(learner.actor(), rollouts[g], *newest)
     outcomes = [jax.tree.map(lambda x, m=m: x[:, m], script.outcomes(slice(4, 8))) for m in members]
-    newest = [(script.frames[8, m], script.first[8, m]) for m in members]
+    newest = [(script.seen(8, m), script.first[8, m]) for m in members]
     return learner.begin_update(rollouts, outcomes, newest, progress=0.0)
 
 
