@@ -126,7 +126,8 @@ class TrainConfig:
         """Refuse parts that do not fit each other."""
         output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
         check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
-        check(not self.race.state_vector, "state_vector", True, "False to train: pixels alone")
+        seen = self.race.observation
+        check(seen == "frames", "observation", seen, "frames to train: pixels alone")
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
 
     @property
@@ -158,6 +159,8 @@ class TrainConfig:
 
 
 def _part(kind: type, values: dict[str, Any]) -> Any:
+    if kind is RaceConfig:
+        values = _without_old_names(values)
     fields = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - fields)
     check(not unknown, kind.__name__, unknown, "made of " + ", ".join(sorted(fields)))
@@ -166,6 +169,14 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
         if made.get(name) is not None:
             made[name] = Path(made[name])
     return kind(**made)
+
+
+def _without_old_names(race: dict[str, Any]) -> dict[str, Any]:
+    """A saved race with what version 0.1 called `state_vector` as `observation`."""
+    if "state_vector" not in race:
+        return race
+    kept = {name: value for name, value in race.items() if name != "state_vector"}
+    return {"observation": "both" if race["state_vector"] else "frames", **kept}
 
 
 def race_of(values: dict[str, Any]) -> RaceConfig:

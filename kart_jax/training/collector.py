@@ -54,7 +54,7 @@ class Collector:
     def start(self) -> None:
         """Begin an episode in every environment."""
         with self._stopwatch("start workers"), self._stop.interrupting():
-            self.newest = [(b.frames, b.first) for b in self.envs.start()]
+            self.newest = [(_frames(b), b.first) for b in self.envs.start()]
 
     def collect(self, actor: Actor, between: Callable[[], Any]) -> Collected:
         """Take T steps in every environment.
@@ -107,13 +107,19 @@ class Collector:
         outcome.terminated[t] = batch.terminated
         outcome.truncated[t] = batch.truncated
         collected.episodes += batch.episodes
-        self.newest[group] = (batch.frames, batch.first)
+        self.newest[group] = (_frames(batch), batch.first)
         if batch.truncated.any():
+            assert batch.final_frames is not None
             collected.bytes_sent += _size((batch.final_frames, batch.truncated))
             with self._stopwatch("act"):
                 self.rollouts[group] = self.learner.record_final_values(
                     actor, self.rollouts[group], batch.final_frames, batch.truncated
                 )
+
+
+def _frames(batch: StepBatch) -> np.ndarray:
+    assert batch.frames is not None  # a configuration of training has them
+    return batch.frames
 
 
 def _size(arrays: Any) -> int:

@@ -36,6 +36,8 @@ _process = _thread = 0
 _running: "Race | None" = None
 _driver: str | None = None
 """Who drove in this process's races so far."""
+_undrawn_track: str | None = None
+"""The track of this process's races, where it does not draw."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _start_engine(wanted: tuple[int, int, bool] | None) -> ModuleType:
     elif _graphics != wanted:
         raise RaceInUseError(
             f"this process draws (width, height, window) = {_graphics} and cannot change to "
-            f"{wanted}: use another process for another size"
+            f"{wanted}: use another process for another size (None: nothing is drawn)"
         )
     return _engine
 
@@ -161,8 +163,8 @@ class Race:
         """Start the game in this process; `config` must have passed `check_installed`.
 
         Raises:
-            RaceInUseError: this process has a race already, draws at another size, or has had
-                another driver.
+            RaceInUseError: this process has a race already, draws at another size or not at all,
+                or has had another driver.
             DataError: the game's data is missing or of another version.
             GraphicsError: this machine cannot draw.
         """
@@ -204,7 +206,12 @@ class Race:
             reverse: whether to drive it in reverse.
             place: place on the grid, 1 in front.
             seed: for the items and the opponents.
+
+        Raises:
+            RaceInUseError: this process does not draw, and has raced on another track.
+            GameError: the race does not begin.
         """
+        self._keep_track(track)
         alone = self.config.karts == 1 and self.config.driver == "agent"
         # The opponents draw from the C library's random numbers too.
         ctypes.CDLL(None).srand(seed)
@@ -214,6 +221,18 @@ class Race:
         else:
             self._load(track, reverse, place, seed)
         self._count_down()
+
+    def _keep_track(self, track: str) -> None:
+        """The game (pystk2 0.7.4) may crash when its track changes while it does not draw."""
+        global _undrawn_track
+        if self.config.draws:
+            return
+        if _undrawn_track not in (None, track):
+            raise RaceInUseError(
+                f"this process races without drawing, and so keeps its track {_undrawn_track!r}: "
+                f"use another process for {track!r}"
+            )
+        _undrawn_track = track
 
     def _load(self, track: str, reverse: bool, place: int, seed: int) -> None:
         self._unload()
