@@ -4,17 +4,18 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kart_jax.files import write_whole
 from kart_jax.game.config import RaceConfig
+from kart_jax.game.state import SIZE as STATE_SIZE
 from kart_jax.imitation.config import ImitationConfig
-from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
+from kart_jax.policy.config import CPU, GPU, SEED, STATE, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.validation import check, check_choice
 from kart_jax.workers.config import WorkerConfig
 
-Preset = Literal["cpu", "gpu", "seed"]
+Preset = Literal["cpu", "coach", "gpu", "seed"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class RunConfig:
     """How long a run lasts and what it leaves behind."""
 
     preset: Preset = "cpu"
-    """The defaults of all other options: `cpu` learns on two cores, `gpu` suits one
-    accelerator, `seed` is the reference network at its full size."""
+    """The defaults of all other options: `cpu` learns from pixels on two cores, `coach` from the
+    state, without drawing, `gpu` suits one accelerator, `seed` is the reference network at its full size."""
     total_steps: int = 400_000
     """Policy steps, summed over environments; rounded up to whole rollouts."""
     minutes: float | None = None
@@ -59,7 +60,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible lengths."""
-        check_choice("preset", self.preset, ["cpu", "gpu", "seed"])
+        check_choice("preset", self.preset, get_args(Preset))
         for name in ("total_steps", "checkpoint_steps", "keep", "eval_episodes", "eval_workers"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("eval_steps", "video_steps"):
@@ -129,7 +130,14 @@ class TrainConfig:
         shift = self.ppo.random_shift
         check("frames" in self.network.sees or not shift, "random_shift", shift, "0 without frames")
         check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
-        check(not self.race.state_vector, "state_vector", True, "False to train: pixels alone")
+        shown = {"frames", "state"} if self.race.observation == "both" else {self.race.observation}
+        needed = "both" if len(self.network.sees) == 2 else self.network.actor
+        check(
+            self.network.sees <= shown,
+            "observation",
+            self.race.observation,
+            f"{needed}: actor = {self.network.actor!r} and critic = {self.network.critic!r}",
+        )
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
 
     @property
@@ -148,7 +156,7 @@ class TrainConfig:
     @property
     def state_size(self) -> int:
         """D of a state `[D]`, or 0 where the network sees no state."""
-        return 0
+        return STATE_SIZE if "state" in self.network.sees else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, by part."""
@@ -168,6 +176,8 @@ class TrainConfig:
 
 
 def _part(kind: type, values: dict[str, Any]) -> Any:
+    if kind is RaceConfig:
+        values = _without_old_names(values)
     fields = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - fields)
     check(not unknown, kind.__name__, unknown, "made of " + ", ".join(sorted(fields)))
@@ -176,6 +186,14 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
         if made.get(name) is not None:
             made[name] = Path(made[name])
     return kind(**made)
+
+
+def _without_old_names(race: dict[str, Any]) -> dict[str, Any]:
+    """A saved race with what version 0.1 called `state_vector` as `observation`."""
+    if "state_vector" not in race:
+        return race
+    kept = {name: value for name, value in race.items() if name != "state_vector"}
+    return {"observation": "both" if race["state_vector"] else "frames", **kept}
 
 
 def race_of(values: dict[str, Any]) -> RaceConfig:
@@ -206,6 +224,26 @@ PRESETS: dict[str, TrainConfig] = {
             entropy_coefficient=0.001,
             normalise_rewards=True,
             microbatch=16,  # stays in two cores' caches
+        ),
+    ),
+    "coach": TrainConfig(
+        run=RunConfig(preset="coach", total_steps=1_000_000, checkpoint_steps=100_000),
+        race=RaceConfig(
+            observation="state",
+            action_set="race",
+            random_start=0.5,
+            start_jitter=0.5,
+            start_actions=5,
+            hold_start=True,
+        ),
+        workers=WorkerConfig(num_envs=16),
+        network=STATE,
+        ppo=PPOConfig(
+            rollout_length=256,
+            epochs=6,
+            learning_rate=3e-4,
+            entropy_coefficient=0.003,
+            normalise_rewards=True,
         ),
     ),
     "gpu": TrainConfig(

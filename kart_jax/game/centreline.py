@@ -78,8 +78,8 @@ class CentreLine:
         self.length = float(length)
         self._metres = self.from_start[:, 1] - self.from_start[:, 0]
         self._squared = np.maximum((self.span**2).sum(1), 1e-9)
-        self._heading = np.arctan2(self.span[:, 0], self.span[:, 2])
-        self._after = successors
+        self.headings = np.arctan2(self.span[:, 0], self.span[:, 2])
+        self.successors = successors
         self._before: list[list[int]] = [[] for _ in successors]
         for node, following in enumerate(successors):
             for other in following:
@@ -97,7 +97,7 @@ class CentreLine:
         squared = np.einsum("ij,ij->i", gap, gap)
         best = int(squared.argmin())
         node = int(stretch.nodes[best])
-        heading = float(self._heading[node])
+        heading = float(self.headings[node])
         return Place(
             node=node,
             along=float(self.from_start[node, 0] + part[best] * self._metres[node]),
@@ -151,7 +151,7 @@ class CentreLine:
         part = min(
             max((along - self.from_start[node, 0]) / max(self._metres[node], 1e-9), 0.0), 1.0
         )
-        return self.start[node] + part * self.span[node], float(self._heading[node])
+        return self.start[node] + part * self.span[node], float(self.headings[node])
 
     def turn(self, along: float, ahead: float) -> float:
         """How far the road has turned `ahead` metres further on: radians, right positive."""
@@ -182,7 +182,7 @@ class CentreLine:
             frontier = [node]
             while frontier:
                 at = frontier.pop()
-                for other in (*self._after[at], *self._before[at]):
+                for other in (*self.successors[at], *self._before[at]):
                     metres = shortest[at] + self._metres[other]
                     if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
                         shortest[other] = metres

@@ -18,6 +18,9 @@ ActionSetName = Literal["full", "reduced", "race", "drive", "discrete", "continu
 RewardName = Literal["progress", "original"]
 Layout = Literal["thwc", "thw", "hwc"]
 Direction = Literal["forward", "reverse", "both"]
+ObservationName = Literal["frames", "state", "both"]
+DIFFICULTIES = (0, 1, 2, 3)
+"""The game's own: novice, intermediate, expert and SuperTux."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class RaceConfig:
     laps: int = 1
     """Laps of one race."""
     difficulty: int = 2
-    """0 (slow) to 2 (fast): the speed of all karts and the skill of the opponents."""
+    """0 (slow) to 3 (fast): the speed of all karts and the skill of the game's own drivers."""
     kart: str = "tux"
     """Model of the observed kart."""
     karts: int = 1
@@ -45,6 +48,10 @@ class RaceConfig:
     """Who drives the observed kart: `ai` is the game's own; actions are then ignored and
     `info["controls"]` tells what it did."""
 
+    observation: ObservationName = "frames"
+    """`frames`: what the kart's camera sees; `state`: a vector of what a driver needs, see
+    `kart_jax/game/state.py`; `both`: a dictionary of the two. With `state` nothing is drawn, which
+    is ten times as fast and needs no OpenGL, but a process keeps its one track."""
     height: int = 48
     """Height of a frame in pixels."""
     width: int = 64
@@ -62,8 +69,6 @@ class RaceConfig:
     layout: Layout = "thwc"
     """Axes of an observation (time, height, width, channel); `thw` needs one channel,
     `hwc` folds time into channels, oldest frame first."""
-    state_vector: bool = False
-    """Observe a dictionary of `frames` and `state` (speed, heading, bends ahead...)."""
 
     step_seconds: float = 0.1
     """Game seconds of one step of the game; a multiple of 1/120."""
@@ -151,9 +156,10 @@ class RaceConfig:
         object.__setattr__(self, "reward_weights", plain)
 
     def _check_choices(self) -> None:
-        check_choice("difficulty", self.difficulty, [0, 1, 2])
+        check_choice("difficulty", self.difficulty, DIFFICULTIES)
         check_choice("direction", self.direction, get_args(Direction))
         check_choice("driver", self.driver, ["agent", "ai"])
+        check_choice("observation", self.observation, get_args(ObservationName))
         check_choice("colour", self.colour, ["grey", "rgb"])
         check_choice("layout", self.layout, get_args(Layout))
         check_choice("action_set", self.action_set, get_args(ActionSetName))
@@ -187,6 +193,11 @@ class RaceConfig:
             check(value > 0, name, value, "more than 0")
         check(0 <= self.start_jitter <= 5, "start_jitter", self.start_jitter, "0 to 5 metres")
         check(0 <= self.random_start <= 1, "random_start", self.random_start, "0 to 1")
+
+    @property
+    def draws(self) -> bool:
+        """Whether frames are drawn."""
+        return self.observation != "state"
 
     @property
     def colours(self) -> int:

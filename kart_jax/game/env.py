@@ -1,4 +1,4 @@
-"""SuperTuxKart from pixels, as a Gymnasium environment."""
+"""SuperTuxKart as a Gymnasium environment: pixels, the state, or both."""
 
 from typing import Any
 
@@ -14,9 +14,11 @@ from kart_jax.game.episode import Episode
 from kart_jax.game.errors import GameError
 from kart_jax.game.guide import Guide
 from kart_jax.game.labels import label_pixels
-from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space, state_vector
+from kart_jax.game.observation import Frame, FrameStack, make_frame, observation_space
 from kart_jax.game.rewards import Reward
+from kart_jax.game.road import Road
 from kart_jax.game.start import DRAWN_SEEDS, check_options, draw_start, take_start
+from kart_jax.game.state import Standing, State, StateReader
 from kart_jax.validation import check
 
 
@@ -24,7 +26,7 @@ class KartEnv(gym.Env[Any, Any]):
     """One race on the real game, which needs a process of its own.
 
     A process can hold one open environment at a time, and all that it ever opens must
-    draw at one size. The game starts with the first `reset`.
+    draw at one size, or not draw and race on one track. The game starts with the first `reset`.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
@@ -38,7 +40,16 @@ class KartEnv(gym.Env[Any, Any]):
         """
         self.config = config or RaceConfig()
         check_installed(self.config)
+        check(
+            self.config.draws or len(self.config.track) == 1,
+            "track",
+            self.config.track,
+            "a single one with observation = 'state', since a process that does not draw keeps "
+            "its track; KartVectorEnv gives each of its processes one of several",
+        )
         modes = [None, *self.metadata["render_modes"]]
+        if not self.config.draws:
+            modes = [None]  # nothing is drawn
         check(render_mode in modes, "render_mode", render_mode, f"one of {modes}")
         self.render_mode = render_mode
         fps = round(1 / self.config.action_seconds)
@@ -48,6 +59,8 @@ class KartEnv(gym.Env[Any, Any]):
         self.action_space = self._actions.space
         self._reward = Reward(self.config.reward, dict(self.config.reward_weights))
         self._stack = FrameStack(self.config)
+        self._road: Road | None = None
+        self._reader: StateReader | None = None
         self._race: Race | None = None
         self._episode: Episode | None = None
         self._guide: Guide | None = None
@@ -78,7 +91,10 @@ class KartEnv(gym.Env[Any, Any]):
         self._start, self._end = start, ""
         self._episode = Episode(self.config, progress, self._race.kart())
         self._guide = None
-        self._stack.fill(self._draw())
+        if self.config.draws:
+            self._stack.fill(self._draw())
+        if self.config.observation != "frames":
+            self._reader = self._begin_state(self._race)
         return self._observe(), self._about()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -99,16 +115,21 @@ class KartEnv(gym.Env[Any, Any]):
         driven = []
         for _ in range(self.config.action_repeat):
             race.step(controls)
-            episode.step(race.kart())
+            kart = race.kart()
+            episode.step(kart)
             if self.config.driver == "ai":
                 driven.append(race.controls())
+            if self._reader is not None:
+                held = driven[-1] if driven else controls
+                self._reader.step(kart, held, self.config.step_seconds)
         if driven:
             controls = mean_controls(driven)
         outcome, end = episode.end_action(controls, before)
         self._end = end
         reward, terms = self._reward(outcome)
         episode.episode_return += reward
-        self._stack.push(self._draw())
+        if self.config.draws:
+            self._stack.push(self._draw())
         info: dict[str, Any] = {**self._about(), "reward_terms": terms}
         if self.config.driver == "ai":
             info["controls"] = controls._asdict()
@@ -138,13 +159,28 @@ class KartEnv(gym.Env[Any, Any]):
             labels = label_pixels(view.points(), race.line, race.items(), race.bodies())
         return make_frame(config, self._image, view.metres if config.depth else None, labels)
 
+    def _begin_state(self, race: Race) -> StateReader:
+        if self._road is None or self._road.line is not race.line:
+            self._road = Road(race.line)
+        return StateReader(self._road, race.items())
+
     def _observe(self) -> Any:
-        frames = self._stack.observe()
-        if not self.config.state_vector:
-            return frames
-        _, episode = self._playing()
-        place, line = episode.progress.place, episode.progress.line
-        return {"frames": frames, "state": state_vector(episode.kart, place, line)}
+        if self._reader is None:
+            return self._stack.observe()
+        state = self._read_state(self._reader)
+        if not self.config.draws:
+            return state
+        return {"frames": self._stack.observe(), "state": state}
+
+    def _read_state(self, reader: StateReader) -> State:
+        race, episode = self._playing()
+        others = race.others() if self.config.karts > 1 else ()
+        if episode.steps % round(1.0 / self.config.step_seconds) == 0:
+            reader.set_items(race.items())  # they change seldom, and are slow to ask for
+        standing = Standing(
+            self.config.laps, episode.progress.along, episode.seconds, episode.idle_seconds
+        )
+        return reader.read(episode.kart, episode.progress.place, standing, others)
 
     @property
     def kart(self) -> KartState:

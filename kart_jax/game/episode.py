@@ -51,6 +51,11 @@ class Episode:
         """Game seconds since the start."""
         return self.steps * self.config.step_seconds
 
+    @property
+    def idle_seconds(self) -> float:
+        """Game seconds without another metre of progress, as of the last action's end."""
+        return self.seconds - self._mark_time
+
     def step(self, kart: KartState) -> None:
         """Take in one step of the game."""
         before, driven = self.kart, self.progress.driven

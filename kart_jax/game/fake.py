@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.observation import FrameStack, observation_space
+from kart_jax.game.state import AHEAD as STATE_AHEAD
+from kart_jax.game.state import State, encode
 from kart_jax.validation import check
 
 LENGTH = 200.0
@@ -84,7 +86,7 @@ def draw_map(track: str, height: int, width: int, channels: int) -> Frames:
     return (grey[..., None] * tint).astype(np.uint8)
 
 
-class FakeKartEnv(gymnasium.Env[Frames, Any]):
+class FakeKartEnv(gymnasium.Env[Any, Any]):
     """The stand-in game as an environment; `get_state` and `set_state` resume it exactly."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -93,9 +95,11 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         """Prepare a game of `config`; `reset` starts the first episode."""
         self.config = config
         modes = [None, *self.metadata["render_modes"]]
+        if not config.draws:
+            modes = [None]
         check(render_mode in modes, "render_mode", render_mode, f"one of {modes}")
         self.render_mode = render_mode
-        for name in ("depth", "labels", "state_vector"):
+        for name in ("depth", "labels"):
             check(not getattr(config, name), name, True, "False: the fake game has none")
         self.observation_space = observation_space(config)
         self._actions = ACTION_SETS[config.action_set]()
@@ -106,16 +110,17 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Frames, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start on a drawn track (or `options["track"]`), somewhere across the road."""
         super().reset(seed=seed)
         drawn = self.config.track[int(self.np_random.integers(len(self.config.track)))]
         track = (options or {}).get("track", drawn)
         self._run = Run(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
-        self._stack.fill(self._draw())
-        return self._stack.observe(), {"track": track}
+        if self.config.draws:
+            self._stack.fill(self._draw())
+        return self._observe(), {"track": track}
 
-    def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drive for one action."""
         run = self._run
         gained, on_road = self._drive(self._actions.controls(action))
@@ -124,12 +129,13 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         run.steps += 1
         run.episode_return += reward
         end = self._end(finished)
-        self._stack.push(self._draw())
+        if self.config.draws:
+            self._stack.push(self._draw())
         info: dict[str, Any] = {"track": run.track}
         if end is not None:
             info["end"] = end
             info["episode"] = self._summary(end)
-        return self._stack.observe(), reward, finished, end not in (None, "finished"), info
+        return self._observe(), reward, finished, end not in (None, "finished"), info
 
     def render(self) -> Frames | None:
         """The newest frame as RGB uint8 `[H, W, 3]`."""
@@ -152,7 +158,7 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
         return {
             "run": asdict(self._run),
             "random": self.np_random.bit_generator.state,
-            "stack": np.stack(self._stack.frames),
+            "stack": np.array(self._stack.frames),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -205,6 +211,40 @@ class FakeKartEnv(gymnasium.Env[Frames, Any]):
             "track": run.track,
             "end": end,
         }
+
+    def _observe(self) -> Any:
+        if not self.config.draws:
+            return self._state()
+        frames = self._stack.observe()
+        both = self.config.observation == "both"
+        return {"frames": frames, "state": self._state()} if both else frames
+
+    def _state(self) -> State:
+        """What the fake game has of the real one's state; the kart's heading is the road's axis."""
+        run = self._run
+        lateral = run.lateral - centre_line(run.track, run.distance)
+        phase = 2 * math.pi * run.distance / LENGTH
+        values = {
+            "speed": run.speed,
+            "velocity_ahead": run.speed,
+            "on_road": float(abs(lateral) <= ROAD),
+            "heading_cos": 1.0,
+            "lateral": lateral,
+            "half_width": ROAD,
+            "room_left": ROAD + lateral,
+            "room_right": ROAD - lateral,
+            "lap_sin": math.sin(phase),
+            "lap_cos": math.cos(phase),
+            "laps_left": 1.0 - run.distance / LENGTH,
+            "distance_left": LENGTH - run.distance,
+            "seconds": run.seconds,
+            "stuck_seconds": run.seconds - run.best_seconds,
+        }
+        for metres in STATE_AHEAD:
+            name, ahead = f"road_{metres}", run.distance + metres
+            values[f"{name}_right"] = centre_line(run.track, ahead) - run.lateral
+            values[f"{name}_ahead"], values[f"{name}_half_width"] = float(metres), ROAD
+        return encode(values)
 
     def _draw(self) -> Frames:
         """The newest frame, uint8 `[H, W, C]`: a window of the map."""

@@ -1,4 +1,4 @@
-"""What the agent sees: frames, their stack, and the optional state vector."""
+"""What the agent observes: frames and their stack, the state, or both."""
 
 import math
 from collections import deque
@@ -8,21 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from kart_jax.game.centreline import CentreLine, Place
 from kart_jax.game.config import RaceConfig
-from kart_jax.game.engine.race import KartState
+from kart_jax.game.state import LIMIT, SIZE
 
 Frame = npt.NDArray[np.uint8]
 
 LUMINANCE = np.array([77, 150, 29], np.uint16)
 """Red, green and blue parts of luminance (ITU-R BT.601), in 256ths."""
-
-STATE = ("speed", "heading_sin", "heading_cos", "lateral", "half_width")
-"""First entries of the state vector: metres a second; the kart's heading less the road's;
-metres right of the centre line; metres from the centre line to the road's edge."""
-AHEAD = (10.0, 25.0, 50.0, 100.0)
-"""Metres ahead at which the state vector tells how far the road has turned (radians,
-right is positive); its last entry is the metres to the next turn of 30 degrees, 200 at most."""
 
 
 def observation_space(config: RaceConfig) -> spaces.Space[Any]:
@@ -34,11 +26,10 @@ def observation_space(config: RaceConfig) -> spaces.Space[Any]:
         "hwc": (height, width, depth * channels),
     }[config.layout]
     frames = spaces.Box(0, 255, shape, np.uint8)
-    if not config.state_vector:
-        return frames
-    size = len(STATE) + len(AHEAD) + 1
-    state = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-    return spaces.Dict({"frames": frames, "state": state})
+    state = spaces.Box(-LIMIT, LIMIT, (SIZE,), np.float32)
+    if config.observation == "both":
+        return spaces.Dict({"frames": frames, "state": state})
+    return frames if config.observation == "frames" else state
 
 
 def make_frame(
@@ -88,12 +79,3 @@ class FrameStack:
         if self._layout == "hwc":
             return np.concatenate(self.frames, axis=-1)
         return np.stack(self.frames)
-
-
-def state_vector(kart: KartState, place: Place, line: CentreLine) -> npt.NDArray[np.float32]:
-    """The state vector described by `STATE` and `AHEAD`: float32."""
-    error = kart.heading - place.direction
-    turns = [line.turn(place.along, ahead) for ahead in AHEAD]
-    half_width = float(line.widths[place.node]) / 2
-    own = (kart.speed, math.sin(error), math.cos(error), place.lateral, half_width)
-    return np.array([*own, *turns, line.to_next_turn(place.along)], np.float32)

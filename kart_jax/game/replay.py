@@ -56,7 +56,7 @@ def replay(
         depth=False,
         labels=False,
         layout="thwc",
-        state_vector=False,
+        observation="frames",
     )
     told = ("track", "reverse", "episode_seed")
     check(set(told) <= set(about), "about", about, f"the info of a reset, with {', '.join(told)}")

@@ -102,12 +102,12 @@ class Demonstrator:
         """Begin an episode in every environment; they must be made by `GuidedEnv`."""
         self._envs = envs
         batches = envs.start()
-        self._stacks = [
-            FrameStack(len(batch.first), stack, batch.frames.shape[1:]) for batch in batches
-        ]
+        self._stacks = []
         self._driven = [[_Driven() for _ in batch.first] for batch in batches]
-        for group, batch in enumerate(batches):
-            self._stacks[group].push(batch.frames, batch.first)
+        for batch in batches:
+            assert batch.frames is not None  # a configuration of training has them
+            self._stacks.append(FrameStack(len(batch.first), stack, batch.frames.shape[1:]))
+            self._stacks[-1].push(batch.frames, batch.first)
 
     def drive(self, act: Act, steps: int) -> list[Demonstration]:
         """Drive until the episodes that ended have `steps` steps together, or more.
@@ -135,6 +135,7 @@ class Demonstrator:
     def _receive(self, group: int, batch: StepBatch) -> list[Demonstration]:
         """Take in a step: the episodes that ended; those of lost workers are dropped."""
         ended = []
+        assert batch.frames is not None
         self._stacks[group].push(batch.frames, batch.first)
         for place, driven in enumerate(self._driven[group]):
             driven.rewards.append(float(batch.rewards[place]))

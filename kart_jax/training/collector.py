@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kart_jax.policy.observation import Seen
+from kart_jax.policy.observation import FRAMES, STATE, Seen
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import Outcomes
 from kart_jax.training.learner import Actor, Learner
@@ -49,13 +49,14 @@ class Collector:
         self.rollouts = list(rollouts)
         self._stopwatch = stopwatch
         self._stop = stop
+        self._parts = tuple(learner.ppo.agent.example())
         self.newest: list[tuple[Seen, np.ndarray]] = []
         """Of each group, what to act upon next and whether it begins an episode."""
 
     def start(self) -> None:
         """Begin an episode in every environment."""
         with self._stopwatch("start workers"), self._stop.interrupting():
-            self.newest = [(_seen(b.frames), b.first) for b in self.envs.start()]
+            self.newest = [(self._seen(b.frames, b.states), b.first) for b in self.envs.start()]
 
     def collect(self, actor: Actor, between: Callable[[], Any]) -> Collected:
         """Take T steps in every environment.
@@ -108,19 +109,19 @@ class Collector:
         outcome.terminated[t] = batch.terminated
         outcome.truncated[t] = batch.truncated
         collected.episodes += batch.episodes
-        self.newest[group] = (_seen(batch.frames), batch.first)
+        self.newest[group] = (self._seen(batch.frames, batch.states), batch.first)
         if batch.truncated.any():
-            final = _seen(batch.final_frames)
+            final = self._seen(batch.final_frames, batch.final_states)
             collected.bytes_sent += _size((final, batch.truncated))
             with self._stopwatch("act"):
                 self.rollouts[group] = self.learner.record_final_values(
                     actor, self.rollouts[group], final, batch.truncated
                 )
 
-
-def _seen(frames: np.ndarray) -> Seen:
-    """What the policy is to see of a batch."""
-    return {"frames": frames}
+    def _seen(self, frames: np.ndarray | None, states: np.ndarray | None) -> Seen:
+        """Leave out what the network does not see."""
+        shown = {FRAMES: frames, STATE: states}
+        return {name: shown[name] for name in self._parts}
 
 
 def _size(arrays: Any) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from kart_jax.game.config import RaceConfig
 from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import EnvRunner, MakeEnv
 
 Ended = tuple[dict[str, Any], dict[str, Any]]
@@ -65,7 +66,8 @@ class SerialPool:
         """Make the environments; the run counts them from `first`, which decides their seeds."""
         self._first = first
         self.slots = Slots(layout, None)
-        self._runners = [EnvRunner(make(race), self.slots) for _ in range(layout.num_envs)]
+        races = races_of(race, first, layout.num_envs)
+        self._runners = [EnvRunner(make(one), self.slots) for one in races]
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
         """Begin an episode everywhere, from `seed` if given; the first infos."""

@@ -26,12 +26,19 @@ OBJECT = b"o"
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one group of G environments returned; read-only, and never overwritten."""
+    """What one group of G environments returned; read-only, and never overwritten.
 
-    frames: NDArray[np.uint8]
+    Frames or states are None where `RaceConfig.observation` leaves them out.
+    """
+
+    frames: NDArray[np.uint8] | None
     """`[G, H, W, C]`: the newest frames; after an episode's end, the next one's first."""
-    final_frames: NDArray[np.uint8]
+    final_frames: NDArray[np.uint8] | None
     """`[G, H, W, C]`: the last frame of an episode that ended; zeros elsewhere."""
+    states: NDArray[np.float32] | None
+    """`[G, D]`: the newest states, as `frames`."""
+    final_states: NDArray[np.float32] | None
+    """`[G, D]`: the last states of episodes that ended, as `final_frames`."""
     rewards: NDArray[np.float32]
     """`[G]`"""
     terminated: NDArray[np.bool_]
@@ -39,10 +46,10 @@ class StepBatch:
     truncated: NDArray[np.bool_]
     """`[G]`"""
     first: NDArray[np.bool_]
-    """`[G]`: `frames` holds the first frame of an episode."""
+    """`[G]`: `frames` and `states` hold the first of an episode."""
     lost: NDArray[np.bool_]
     """`[G]`: the worker was lost in this step and replaced: reward 0, truncated, and
-    the final frame is the last that was seen of the episode."""
+    the final frame and state are the last that were seen of the episode."""
     final_infos: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The last info of episodes that ended, by place in the group; no lost ones."""
     reset_infos: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -59,18 +66,25 @@ class Layout:
     """Shape of the memory of `num_envs` environments."""
 
     num_envs: int
-    frame_shape: tuple[int, ...]
-    """(H, W, C)"""
+    frame_shape: tuple[int, ...] | None
+    """(H, W, C); None without frames."""
     action_shape: tuple[int, ...]
     action_dtype: str
+    state_size: int | None = None
+    """Entries of a state; None without states."""
 
     @property
     def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Name, element type and shape of each array, in the order of the memory."""
         rows = self.num_envs
-        return {
-            "frames": (np.dtype(np.uint8), (rows, *self.frame_shape)),
-            "final_frames": (np.dtype(np.uint8), (rows, *self.frame_shape)),
+        observed: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        if self.frame_shape is not None:
+            frames = (np.dtype(np.uint8), (rows, *self.frame_shape))
+            observed |= {"frames": frames, "final_frames": frames}
+        if self.state_size is not None:
+            states = (np.dtype(np.float32), (rows, self.state_size))
+            observed |= {"states": states, "final_states": states}
+        return observed | {
             "actions": (np.dtype(self.action_dtype), (rows, *self.action_shape)),
             "rewards": (np.dtype(np.float32), (rows,)),
             "terminated": (np.dtype(np.bool_), (rows,)),
@@ -92,7 +106,7 @@ class Layout:
         free = psutil.virtual_memory().available
         if self.size > free:
             raise MemoryError(
-                f"the frames need {self.size / 2**20:.0f} MiB of shared memory and"
+                f"the observations need {self.size / 2**20:.0f} MiB of shared memory and"
                 f" {free / 2**20:.0f} MiB are free: use smaller frames or fewer environments"
             )
         descriptor = os.memfd_create("kart_jax")
@@ -108,8 +122,10 @@ def _padded(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 class Slots:
     """One row per environment: what it is to do, and what came of it."""
 
-    frames: NDArray[np.uint8]
-    final_frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8] | None = None
+    final_frames: NDArray[np.uint8] | None = None
+    states: NDArray[np.float32] | None = None
+    final_states: NDArray[np.float32] | None = None
     actions: NDArray[Any]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]

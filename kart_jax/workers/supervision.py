@@ -13,6 +13,7 @@ from kart_jax.workers.errors import WorkerLoss, WorkerLostError, WorkersLostErro
 from kart_jax.workers.pool import Answer, Lost, derive_seed
 from kart_jax.workers.process import WorkerProcess
 from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import MakeEnv
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ class ProcessPool:
         """
         self._first = first
         self.losses = 0
-        self._make, self._race, self._layout = make, race, layout
+        self._make, self._layout = make, layout
+        self._races = races_of(race, first, layout.num_envs)
         self._workers, self._seed = workers, seed
         self._memory = layout.create_memory()
         self.slots = Slots(layout, self._memory)
@@ -171,7 +173,12 @@ class ProcessPool:
         return None
 
     def _refill(self) -> None:
-        """Start the spares that are missing; nobody waits for them."""
+        """Start the spares that are missing; nobody waits for them.
+
+        There are none where environments keep different tracks: no one knows which will be needed.
+        """
+        if len(set(self._races)) > 1:
+            return
         while len(self._spares) < self._workers.spares:
             self._spares.append(self._spawn(None))
 
@@ -187,7 +194,8 @@ class ProcessPool:
             raise WorkersLostError(in_a_row, self._workers.max_losses)
 
     def _spawn(self, index: int | None) -> WorkerProcess:
-        return WorkerProcess(self._make, self._race, self._layout, self._memory, index)
+        race = self._races[index or 0]
+        return WorkerProcess(self._make, race, self._layout, self._memory, index)
 
     def _seed_of(self, index: int) -> int:
         return derive_seed(self._seed, self._first + index, self._incarnations[index])

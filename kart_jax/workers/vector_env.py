@@ -10,7 +10,7 @@ from gymnasium.error import (
     NoAsyncCallError,
     ResetNeeded,
 )
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
@@ -21,19 +21,25 @@ from kart_jax.workers.frame_stack import FrameStack
 from kart_jax.workers.pool import Answer, Lost, Pool, SerialPool
 from kart_jax.workers.protocol import Layout, StepBatch
 from kart_jax.workers.supervision import ProcessPool
+from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import MakeEnv
 
+Observed = dict[str, NDArray[Any]]
+"""What a group observes: `frames` `[G, H, W, C]`, `states` `[G, D]`, or both."""
 
-class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
+
+class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     """`num_envs` races, each in a supervised process of its own.
 
-    Gymnasium's `reset` and `step` return whole frame stacks. The trainer's `start`,
-    `send` and `receive` return each new frame once, and work in groups: while the
+    Gymnasium's `reset` and `step` return whole frame stacks, states, or both. The trainer's
+    `start`, `send` and `receive` return each new frame once, and work in groups: while the
     actions of one are computed, the other simulates. Group g holds environments
     `[g * G, (g + 1) * G)`.
 
     An ended episode is followed by the next one's first frame in the same step. Infos
     are told where episodes begin and end; per step only a byte travels.
+
+    Without drawing, each environment keeps one track: they take those of `race` in turn.
     """
 
     def __init__(
@@ -55,41 +61,42 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
                 have those before it.
 
         Raises:
-            ValueError: `race` is wrong, or its frames are not uint8 `[T, H, W, C]`.
+            ValueError: `race` is wrong, its frames are not uint8 `[T, H, W, C]`, or its states not
+                float32 `[D]`.
             MemoryError: there is no shared memory for so many frames.
         """
-        env = make(race)
+        env = make(races_of(race, first, 1)[0])
         space = env.observation_space
-        if not isinstance(space, Box) or space.dtype != np.uint8 or len(space.shape) != 4:
-            raise ValueError(f"workers need observations uint8 [T, H, W, C], not {space}")
+        self._stack_shape, state_size = _shapes(space)
         self.num_envs = workers.num_envs
         self.single_observation_space, self.single_action_space = space, env.action_space
         self.observation_space = batch_space(space, self.num_envs)
         self.action_space = batch_space(env.action_space, self.num_envs)
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         env.close()
-        frame_shape = space.shape[1:]
         groups = workers.group_count()
         size = self.num_envs // groups
         self.groups = [range(g * size, (g + 1) * size) for g in range(groups)]
         self._waiting: set[int] = set()
-        self._last_frames: list[NDArray[np.uint8]] = []
+        self._last: list[Observed] = []
         self._stack: FrameStack | None = None
+        self._begun = False
         self._seed: int | None = seed
         self._first = first
-        self._pool = self._make_pool(replace(race, stack=1), workers, frame_shape, make, seed)
-
-    def _make_pool(
-        self,
-        race: RaceConfig,
-        workers: WorkerConfig,
-        frame_shape: tuple[int, ...],
-        make: MakeEnv,
-        seed: int,
-    ) -> Pool:
         actions = self.single_action_space
         assert actions.shape is not None
-        layout = Layout(self.num_envs, frame_shape, actions.shape, np.dtype(actions.dtype).str)
+        layout = Layout(
+            num_envs=self.num_envs,
+            frame_shape=None if self._stack_shape is None else self._stack_shape[1:],
+            state_size=state_size,
+            action_shape=actions.shape,
+            action_dtype=np.dtype(actions.dtype).str,
+        )
+        self._pool = self._make_pool(replace(race, stack=1), workers, layout, make, seed)
+
+    def _make_pool(
+        self, race: RaceConfig, workers: WorkerConfig, layout: Layout, make: MakeEnv, seed: int
+    ) -> Pool:
         if workers.workers == "serial":
             return SerialPool(make, race, layout, self._first)
         return ProcessPool(make, race, layout, workers, seed, self._first)
@@ -106,15 +113,13 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         self._check_idle()
         infos = self._pool.reset(self._seed, options)
         self._seed = None
-        self._last_frames = [
-            _frozen(self._frames(group).copy()) for group in range(len(self.groups))
-        ]
+        self._last = [_frozen_copies(self._observed(group)) for group in range(len(self.groups))]
         size = len(self.groups[0])
         no, zeros = np.zeros(size, bool), np.zeros(size, np.float32)
         return [
             StepBatch(
-                frames=frames,
-                final_frames=np.zeros_like(frames),
+                **_named(observed, "{}"),
+                **_named(_zeros(observed), "final_{}"),
                 rewards=zeros,
                 terminated=no,
                 truncated=no,
@@ -122,7 +127,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
                 lost=no,
                 reset_infos=dict(enumerate(infos[members.start : members.stop])),
             )
-            for frames, members in zip(self._last_frames, self.groups, strict=True)
+            for observed, members in zip(self._last, self.groups, strict=True)
         ]
 
     def send(self, group: int, actions: ArrayLike) -> None:
@@ -133,7 +138,7 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             ValueError: wrong shape.
         """
         self._check_open()
-        if not self._last_frames:
+        if not self._last:
             raise ResetNeeded("call `start` or `reset` before the first step")
         if group in self._waiting:
             raise AlreadyPendingCallError(f"group {group} has not been received yet", "step")
@@ -154,8 +159,8 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             WorkersLostError: one environment has lost too many workers in a row.
         """
         batch = self._receive(group)
-        self._last_frames[group] = _frozen(batch.frames.copy())
-        return replace(batch, frames=self._last_frames[group])
+        self._last[group] = _frozen_copies(self._observed(group))
+        return replace(batch, **_named(self._last[group], "{}"))
 
     def get_states(self) -> list[Any]:
         """State of each environment; None where it cannot be saved (the real game)."""
@@ -171,31 +176,33 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Begin an episode everywhere; read-only stacks `[N, T, H, W, C]` and infos."""
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode everywhere; read-only observations, as `step`'s, and infos."""
         self._seed = self._seed if seed is None else seed
         infos: dict[str, Any] = {}
         batches = self.start(options)
         for members, batch in zip(self.groups, batches, strict=True):
             for place, info in batch.reset_infos.items():
                 infos = self._add_info(infos, info, members[place])
-        depth, *frame_shape = self.single_observation_space.shape or ()
-        self._stack = FrameStack(self.num_envs, depth, tuple(frame_shape))
-        self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
-        return self._stack.stacks(), infos
+        if self._stack_shape is not None:
+            depth, *frame_shape = self._stack_shape
+            self._stack = FrameStack(self.num_envs, depth, tuple(frame_shape))
+        self._begun = True
+        return self._observe(batches), infos
 
     def step(
         self, actions: ArrayLike
-    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step everywhere with `actions` `[N, ...]`; stacks `[N, T, H, W, C]` and the rest.
+    ) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step everywhere with `actions` `[N, ...]`; observations and the rest.
 
-        Stacks are read-only views of frames that are stored once, and are never overwritten.
+        Observations are stacks `[N, T, H, W, C]`, states `[N, D]`, or a dictionary of both, and
+        are never overwritten. Stacks are read-only views of frames that are stored once.
 
         Where an episode ended, `infos` has its `final_obs` and `final_info`
         (`{"lost": True}` if its worker was lost).
         """
         self._check_open()
-        if self._stack is None:
+        if not self._begun:
             raise ResetNeeded("call `reset` before the first `step`")
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape:
@@ -208,15 +215,12 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             for place, info in batch.reset_infos.items():
                 env = members[place]
                 final = {
-                    "final_obs": self._stack.stack_ending_with(batch.final_frames[place], env),
+                    "final_obs": self._final_observation(batch, place, env),
                     "final_info": batch.final_infos.get(place, {"lost": True}),
                 }
                 infos = self._add_info(self._add_info(infos, final, env), info, env)
-        self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
-        newest = self._stack.newest()
-        self._last_frames = [newest[members.start : members.stop] for members in self.groups]
         return (
-            self._stack.stacks(),
+            self._observe(batches),
             _joined(batches, "rewards"),
             _joined(batches, "terminated"),
             _joined(batches, "truncated"),
@@ -235,12 +239,46 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         """Close, whatever happened."""
         self.close()
 
-    def _frames(self, group: int) -> NDArray[np.uint8]:
-        members = self.groups[group]
-        return self._pool.slots.frames[members.start : members.stop]
+    def _observe(self, batches: list[StepBatch]) -> Any:
+        """The newest observations of all environments, which are kept as the last ones too."""
+        newest: Observed = {}
+        if self._stack is not None:
+            self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
+            newest["frames"] = self._stack.newest()
+        if batches[0].states is not None:
+            newest["states"] = np.concatenate([batch.states for batch in batches])
+        self._last = [
+            {name: array[members.start : members.stop] for name, array in newest.items()}
+            for members in self.groups
+        ]
+        if self._stack is None:
+            return newest["states"]
+        stacks = self._stack.stacks()
+        return {"frames": stacks, "state": newest["states"]} if "states" in newest else stacks
+
+    def _final_observation(self, batch: StepBatch, place: int, env: int) -> Any:
+        """The last observation of the episode that ended at a place of a group."""
+        state = None if batch.final_states is None else batch.final_states[place]
+        if self._stack is None or batch.final_frames is None:
+            return state
+        stack = self._stack.stack_ending_with(batch.final_frames[place], env)
+        return stack if state is None else {"frames": stack, "state": state}
+
+    def _observed(self, group: int, final: bool = False) -> Observed:
+        """The group's rows of what is observed; the next step overwrites them."""
+        slots, members = self._pool.slots, self.groups[group]
+        arrays = {
+            "frames": slots.final_frames if final else slots.frames,
+            "states": slots.final_states if final else slots.states,
+        }
+        return {
+            name: array[members.start : members.stop]
+            for name, array in arrays.items()
+            if array is not None
+        }
 
     def _receive(self, group: int) -> StepBatch:
-        """As `receive`, but the next step overwrites `frames`."""
+        """As `receive`, but the next step overwrites `frames` and `states`."""
         self._check_open()
         if group not in self._waiting:
             raise NoAsyncCallError(f"nothing was sent to group {group}", "step")
@@ -248,12 +286,14 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
         return self._batch(group, self._pool.receive(self.groups[group]))
 
     def _batch(self, group: int, answers: list[Answer]) -> StepBatch:
-        """Copy the group's rows, but for the frames, and sort the answers into them."""
+        """Copy the group's rows, but for what is observed, and sort the answers into them."""
         rows = slice(self.groups[group].start, self.groups[group].stop)
         slots = self._pool.slots
+        observed, final = self._observed(group), self._observed(group, final=True)
+        kept = _zeros(observed)
         batch = StepBatch(
-            frames=self._frames(group),
-            final_frames=np.zeros(slots.frames[rows].shape, np.uint8),  # not touched until used
+            **_named(observed, "{}"),
+            **_named(kept, "final_{}"),
             rewards=slots.rewards[rows].copy(),
             terminated=slots.terminated[rows].copy(),
             truncated=slots.truncated[rows].copy(),
@@ -265,10 +305,12 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             if isinstance(answer, Lost):
                 batch.rewards[place], batch.terminated[place] = 0.0, False
                 batch.truncated[place] = True
-                batch.final_frames[place] = self._last_frames[group][place]
+                for name, array in kept.items():
+                    array[place] = self._last[group][name][place]
                 batch.reset_infos[place] = answer.reset_info
             elif answer is not None:
-                batch.final_frames[place] = slots.final_frames[rows][place]
+                for name, array in kept.items():
+                    array[place] = final[name][place]
                 batch.final_infos[place], batch.reset_infos[place] = answer
         return batch
 
@@ -282,10 +324,41 @@ class KartVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[Any], NDArray[Any]]):
             raise AlreadyPendingCallError("receive what was sent first", "step")
 
 
-def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Whoever keeps a view of it may rely on it."""
-    array.flags.writeable = False
-    return array
+def _shapes(space: Space[Any]) -> tuple[tuple[int, ...] | None, int | None]:
+    """The shape of a frame stack, (T, H, W, C), and the size of a state; None where there is none.
+
+    Raises:
+        ValueError: there is anything else to observe.
+    """
+    parts = dict(space) if isinstance(space, Dict) else {"": space}
+    shapes = {
+        (part.dtype, len(part.shape)): part.shape
+        for part in parts.values()
+        if isinstance(part, Box)
+    }
+    stack = shapes.pop((np.dtype(np.uint8), 4), None)
+    state = shapes.pop((np.dtype(np.float32), 1), None)
+    if len(parts) != (stack is not None) + (state is not None):
+        raise ValueError(f"workers need frames uint8 [T, H, W, C], states float32 [D], not {space}")
+    return stack, None if state is None else state[0]
+
+
+def _named(arrays: Observed, form: str) -> dict[str, Any]:
+    """What is observed as fields of a `StepBatch`."""
+    return {form.format(name): arrays.get(name) for name in ("frames", "states")}
+
+
+def _zeros(arrays: Observed) -> Observed:
+    """New zeros of the same shapes, whose memory is not touched until it is used."""
+    return {name: np.zeros(array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _frozen_copies(arrays: Observed) -> Observed:
+    """Whoever keeps a view of them may rely on them."""
+    copies = {name: array.copy() for name, array in arrays.items()}
+    for array in copies.values():
+        array.flags.writeable = False
+    return copies
 
 
 def _joined(batches: list[StepBatch], name: str) -> NDArray[Any]:

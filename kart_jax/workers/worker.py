@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
 from kart_jax.game.config import RaceConfig
 from kart_jax.workers.protocol import DONE, OBJECT, STEP, Slots, receive_object, send_object
@@ -17,6 +19,23 @@ from kart_jax.workers.protocol import DONE, OBJECT, STEP, Slots, receive_object,
 MakeEnv = Callable[[RaceConfig], gymnasium.Env[Any, Any]]
 LOG_BYTES = 1 << 20
 """What a worker printed is kept in memory, for its last words; dropped beyond this."""
+
+
+class _Rows:
+    """Where the observations of one environment go."""
+
+    def __init__(
+        self, frames: NDArray[np.uint8] | None, states: NDArray[np.float32] | None, index: int
+    ) -> None:
+        self._frame = None if frames is None else frames[index]
+        self._state = None if states is None else states[index]
+
+    def put(self, observation: Any) -> None:
+        """Copy the newest frame of a stack `[T, H, W, C]`, a state `[D]`, or both."""
+        if self._frame is not None:
+            self._frame[:] = (observation if self._state is None else observation["frames"])[-1]
+        if self._state is not None:
+            self._state[:] = observation if self._frame is None else observation["state"]
 
 
 class EnvRunner:
@@ -30,8 +49,8 @@ class EnvRunner:
     def reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
         """Begin an episode on row `index`; its first info."""
         slots = self._slots
-        self._frame = slots.frames[index]
-        self._final_frame = slots.final_frames[index]
+        self._rows = _Rows(slots.frames, slots.states, index)
+        self._final_rows = _Rows(slots.final_frames, slots.final_states, index)
         self._action = slots.actions[index : index + 1]
         self._reward = slots.rewards[index : index + 1]
         self._terminated = slots.terminated[index : index + 1]
@@ -41,7 +60,7 @@ class EnvRunner:
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
         observation, info = self.env.reset(seed=seed, options=options)
-        self._frame[:] = observation[-1]
+        self._rows.put(observation)
         self._track[0] = str(info.get("track", "")).encode()
         return info
 
@@ -53,9 +72,9 @@ class EnvRunner:
         self._terminated[0] = terminated
         self._truncated[0] = truncated
         if not (terminated or truncated):
-            self._frame[:] = observation[-1]
+            self._rows.put(observation)
             return None
-        self._final_frame[:] = observation[-1]
+        self._final_rows.put(observation)
         return info, self._begin(None, None)
 
     def get_state(self) -> Any:

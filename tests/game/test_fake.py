@@ -135,7 +135,7 @@ def test_states_resume_exactly_after_pickling() -> None:
     assert len(first) > 301  # episodes ended, so tracks were drawn again
 
 
-@pytest.mark.parametrize("name", ["depth", "labels", "state_vector"])
+@pytest.mark.parametrize("name", ["depth", "labels"])
 def test_what_it_does_not_have_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} = True.*fake game"):
         FakeKartEnv(replace(RACE, **{name: True}))

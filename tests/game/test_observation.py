@@ -6,16 +6,14 @@ import pytest
 from gymnasium import spaces
 
 from kart_jax.game import RaceConfig
-from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import Layout
-from kart_jax.game.engine.race import KartState
 from kart_jax.game.observation import (
     FrameStack,
     make_frame,
     observation_space,
     scale_depth,
-    state_vector,
 )
+from kart_jax.game.state import SIZE
 
 SMALL = RaceConfig(height=8, width=12, stack=3)
 
@@ -104,19 +102,9 @@ def test_labels_are_the_last_channel() -> None:
     np.testing.assert_array_equal(only[..., 1], labels)
 
 
-def test_the_state_vector_describes_the_kart_and_the_road() -> None:
-    """A square lap of 4 x 100 m, driven clockwise: right turns."""
-    corners = np.array([[0, 0, 0], [0, 0, 100], [100, 0, 100], [100, 0, 0]], float)
-    nodes = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
-    distances = [[100 * n, 100 * n + 100] for n in range(4)]
-    line = CentreLine(nodes, distances, np.full(4, 10.0), [[1], [2], [3], [0]], 400.0)
-    location = np.array([2.0, 0.0, 60.0], np.float32)
-    kart = KartState(
-        location, np.zeros(3, np.float32), 7.0, 0.1, True, False, False, 1, 0.0, "", 1.0
-    )
-    state = state_vector(kart, line.locate(location), line)
-    expected = [7.0, math.sin(0.1), math.cos(0.1), 2.0, 5.0, 0.0, 0.0, math.pi / 2, math.pi / 2, 40]
-    np.testing.assert_allclose(state, expected, atol=1e-5)
-    space = observation_space(replace(SMALL, state_vector=True))
-    assert isinstance(space, spaces.Dict)
-    assert space["state"].contains(state)
+def test_what_is_observed_decides_the_space() -> None:
+    frames = observation_space(SMALL)
+    state = observation_space(replace(SMALL, observation="state"))
+    assert (state.shape, state.dtype) == ((SIZE,), np.float32)
+    both = observation_space(replace(SMALL, observation="both"))
+    assert both == spaces.Dict({"frames": frames, "state": state})

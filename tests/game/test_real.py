@@ -61,7 +61,7 @@ def test_gymnasiums_checks_pass_for_each_action_set(run: Run, action_set: Action
         {"layout": "thw"},
         {"layout": "hwc", "colour": "rgb"},
         {"colour": "rgb", "depth": True, "labels": True},
-        {"state_vector": True, "stack": 1},
+        {"observation": "both", "stack": 1},
     ],
 )
 def test_gymnasiums_checks_pass_for_each_kind_of_observation(
@@ -557,24 +557,6 @@ def test_a_replay_repeats_the_race_at_a_viewing_size(run: Run) -> None:
 def test_stable_baselines_trains_without_a_wrapper(run_apart: Run, view: dict[str, Any]) -> None:
     pytest.importorskip("stable_baselines3")
     assert run_apart(scenarios.train_peer, {"stack": 4, "action_set": "drive", **view}) == 64
-
-
-def test_the_state_vector_tells_right_from_left(run: Run) -> None:
-    """Right of the centre line, and turned to the right of it, are positive."""
-    left, ahead, right = (
-        run(scenarios.states, PATIENT, [FORWARD] * 8 + [[1, 0, steer, 0, 0, 0, 0]] * 12)
-        for steer in range(3)
-    )
-    sine, lateral = 1, 3
-    assert left[-1, sine] < ahead[-1, sine] - 0.1 < right[-1, sine] - 0.2
-    assert left[-1, lateral] < ahead[-1, lateral] - 0.5 < right[-1, lateral] - 1.0
-
-
-def test_the_state_vector_is_finite_and_speeds_up(run: Run) -> None:
-    drive = run(scenarios.drive, replace(PATIENT, state_vector=True), [FORWARD] * 10)
-    assert np.isfinite(drive["last"]["state"]).all()
-    assert drive["last"]["state"][0] > drive["first"]["state"][0] + 5.0
-    assert math.isclose(float(np.hypot(*drive["last"]["state"][1:3])), 1.0, rel_tol=1e-4)
 
 
 @pytest.mark.parametrize(("track", "seconds"), [("lighthouse", 40.0), ("olivermath", 24.0)])

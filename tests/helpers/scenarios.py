@@ -348,7 +348,7 @@ def drawn_tracks(config: RaceConfig, resets: int) -> list[tuple[str, bool, float
 
 def states(config: RaceConfig, actions: list[Any]) -> Any:
     """The state vectors after the reset and each action, [steps + 1, S]."""
-    env = KartEnv(replace(config, state_vector=True))
+    env = KartEnv(replace(config, observation="both"))
     try:
         seen = [env.reset(seed=0)[0]["state"]]
         seen += [env.step(action)[0]["state"] for action in actions]

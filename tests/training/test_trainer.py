@@ -319,7 +319,7 @@ class TestRefusals:
             (("--init-from", "/nowhere"), "does not exist"),
             (("--resume",), "does not exist"),
             (("--layout", "hwc"), "layout = 'hwc'"),
-            (("--state-vector",), "state_vector = True"),
+            (("--observation", "both"), "observation = 'both'"),
         ],
     )
     def test_values_that_cannot_be(self, tmp_path, capsys, values, named):

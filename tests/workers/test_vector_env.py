@@ -77,6 +77,43 @@ def test_equals_gymnasium_step_by_step(envs: KartVectorEnv) -> None:
     assert ended >= 4
 
 
+@pytest.mark.parametrize("observation", ["state", "both"])
+@pytest.mark.parametrize("mode", MODES, ids=IDS)
+def test_states_travel_with_or_without_frames(observation: Any, mode: WorkerConfig) -> None:
+    """Against SyncVectorEnv, step by step; the trainer's batches hold the same."""
+    race = replace(RACE, observation=observation)
+    peers = SyncVectorEnv(
+        [lambda: make_env(race)] * 4, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
+    )
+    seeds: Any = [derive_seed(3, index, 0) for index in range(4)]
+    theirs, _ = peers.reset(seed=seeds)
+    rng = np.random.default_rng(0)
+    taken, seen, ended = [actions(rng) for _ in range(120)], [theirs], 0
+    with KartVectorEnv(race, mode, seed=3) as envs:
+        assert envs.observation_space == peers.observation_space
+        ours, _ = envs.reset(seed=3)
+        np.testing.assert_equal(ours, theirs)
+        for action in taken:
+            ours, *_, ours_infos = envs.step(action)
+            theirs, *_, their_infos = peers.step(action)
+            np.testing.assert_equal(ours, theirs)
+            seen.append(theirs)
+            for env in np.flatnonzero(their_infos.get("_final_info", [])):
+                np.testing.assert_equal(ours_infos["final_obs"][env], their_infos["final_obs"][env])
+                ended += 1
+        assert ended >= 4
+        envs.reset(seed=3)
+        for action, after in zip(taken, seen[1:], strict=True):
+            for group, members in enumerate(envs.groups):
+                envs.send(group, action[members.start : members.stop])
+                batch = envs.receive(group)
+                assert batch.states is not None
+                states = after if observation == "state" else after["state"]
+                np.testing.assert_array_equal(batch.states, states[members.start : members.stop])
+                assert (batch.frames is None) == (observation == "state")
+                assert not batch.states.flags.writeable
+
+
 def test_same_seed_same_race_and_reset_starts_over(envs: KartVectorEnv) -> None:
     first = [envs.reset(seed=7)[0], *(envs.step(np.ones((4, 2), int))[0] for _ in range(70))]
     again = [envs.reset(seed=7)[0], *(envs.step(np.ones((4, 2), int))[0] for _ in range(70))]

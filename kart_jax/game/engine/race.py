@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
@@ -30,11 +30,14 @@ _INTRO_STEPS = 2000
 
 _engine: ModuleType | None = None
 _graphics: tuple[int, int, bool] | None = None
+"""Width, height and window of what this process draws; None: nothing."""
 _process = _thread = 0
 """The process and the thread that started the game."""
 _running: "Race | None" = None
 _driver: str | None = None
 """Who drove in this process's races so far."""
+_undrawn_track: str | None = None
+"""The track of this process's races, where it does not draw."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,18 @@ class KartState:
     """Name of the power-up held, or NOTHING."""
     skid: float
     """How much the kart skids: 1 not at all, growing while it does."""
+    local_velocity: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
+    """[3], metres a second: to the kart's right, upwards and ahead."""
+    yaw_rate: float = 0.0
+    """Radians a second, to the right positive."""
+    pitch: float = 0.0
+    """Radians, with the nose up positive."""
+    roll: float = 0.0
+    """Radians, with the right side up positive."""
+    powerups: int = 0
+    """How many of the power-up are held."""
+    attachment: str = "NOTHING"
+    """Name of what sticks to the kart."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +114,21 @@ _ITEMS: dict[str, tuple[Literal["box", "nitro", "hazard", "other"], float, float
 _OTHER: tuple[Literal["other"], float, float] = ("other", 0.5, 1.0)
 
 
-def _start_engine(width: int, height: int, window: bool) -> ModuleType:
+def _start_engine(wanted: tuple[int, int, bool] | None) -> ModuleType:
     """Import and initialise the game once; it draws at one size for the life of the process."""
     global _engine, _graphics, _process, _thread
-    wanted = (width, height, window)
     if _engine is None:
         os.environ[VARIABLE] = str(patched_data(ensure_data()))
         prepare_environment()
-        check_graphics(window)
+        if wanted is not None:
+            check_graphics(window=wanted[2])
         import pystk2
 
-        graphics = pystk2.GraphicsConfig.ld()
-        graphics.screen_width, graphics.screen_height = width, height
-        graphics.display = window
+        if wanted is None:
+            graphics = pystk2.GraphicsConfig.none()
+        else:
+            graphics = pystk2.GraphicsConfig.ld()
+            graphics.screen_width, graphics.screen_height, graphics.display = wanted
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
         with _printing_to_stderr(), large_blocks_apart():
             pystk2.init(graphics)
@@ -120,7 +137,7 @@ def _start_engine(width: int, height: int, window: bool) -> ModuleType:
     elif _graphics != wanted:
         raise RaceInUseError(
             f"this process draws (width, height, window) = {_graphics} and cannot change to "
-            f"{wanted}: use another process for another size"
+            f"{wanted}: use another process for another size (None: nothing is drawn)"
         )
     return _engine
 
@@ -146,8 +163,8 @@ class Race:
         """Start the game in this process; `config` must have passed `check_installed`.
 
         Raises:
-            RaceInUseError: this process has a race already, draws at another size, or has had
-                another driver.
+            RaceInUseError: this process has a race already, draws at another size or not at all,
+                or has had another driver.
             DataError: the game's data is missing or of another version.
             GraphicsError: this machine cannot draw.
         """
@@ -168,7 +185,8 @@ class Race:
                 f"{config.driver!r}: use another process for another driver"
             )
         self.config = config
-        self._stk = _start_engine(config.width, config.height, window)
+        size = (config.width, config.height, window)
+        self._stk = _start_engine(size if config.draws else None)
         _driver = config.driver
         self._world = self._stk.WorldState()
         self._race: Any = None
@@ -188,7 +206,12 @@ class Race:
             reverse: whether to drive it in reverse.
             place: place on the grid, 1 in front.
             seed: for the items and the opponents.
+
+        Raises:
+            RaceInUseError: this process does not draw, and has raced on another track.
+            GameError: the race does not begin.
         """
+        self._keep_track(track)
         alone = self.config.karts == 1 and self.config.driver == "agent"
         # The opponents draw from the C library's random numbers too.
         ctypes.CDLL(None).srand(seed)
@@ -198,6 +221,18 @@ class Race:
         else:
             self._load(track, reverse, place, seed)
         self._count_down()
+
+    def _keep_track(self, track: str) -> None:
+        """The game (pystk2 0.7.4) may crash when its track changes while it does not draw."""
+        global _undrawn_track
+        if self.config.draws:
+            return
+        if _undrawn_track not in (None, track):
+            raise RaceInUseError(
+                f"this process races without drawing, and so keeps its track {_undrawn_track!r}: "
+                f"use another process for {track!r}"
+            )
+        _undrawn_track = track
 
     def _load(self, track: str, reverse: bool, place: int, seed: int) -> None:
         self._unload()
@@ -213,7 +248,8 @@ class Race:
             self._race.start()
             # Without a first step the game knows no road yet, and much is loaded to be drawn.
             self.step(Controls())
-            self._race.render_data[0].image  # noqa: B018
+            if self.config.draws:
+                self._race.render_data[0].image  # noqa: B018
         road = self._stk.Track()
         road.update()
         self.line = CentreLine(
@@ -234,7 +270,7 @@ class Race:
         players[place - 1] = player(
             kart=self.config.kart,
             controller=human if self.config.driver == "agent" else ai,
-            camera_mode=player.CameraMode.ON,
+            camera_mode=player.CameraMode.ON if self.config.draws else player.CameraMode.OFF,
         )
         return self._stk.VectorPlayerConfig(players)
 
@@ -261,23 +297,15 @@ class Race:
 
     def kart(self) -> KartState:
         """The observed kart."""
-        kart = self._world.karts[self._index]
-        # The game's arrays change under our hands with its next step.
-        location = np.array(kart.location)
-        front = kart.front - location
-        return KartState(
-            location=location,
-            velocity=np.array(kart.velocity),
-            speed=kart.speed,
-            heading=math.atan2(front[0], front[2]),
-            on_road=kart.is_on_road,
-            jumping=kart.jumping,
-            finished=kart.has_finished_race,
-            position=kart.position,
-            energy=kart.energy,
-            powerup=kart.powerup.type.name,
-            skid=kart.skeed_factor,
-        )
+        return _kart_state(self._world.karts[self._index])
+
+    def others(self) -> list[KartState]:
+        """The other karts."""
+        return [
+            _kart_state(kart)
+            for number, kart in enumerate(self._world.karts)
+            if number != self._index
+        ]
 
     def items(self) -> list[Item]:
         """What lies on the road."""
@@ -332,6 +360,38 @@ class Race:
         if _running is self:
             self._unload()
             _running = None
+
+
+def _kart_state(kart: Any) -> KartState:
+    """What pystk2 tells of a kart."""
+    # The game's arrays change under our hands with its next step.
+    location = np.array(kart.location)
+    ahead = (kart.front - location).tolist()
+    w, x, y, z = kart.rotation.tolist()
+    return KartState(
+        location=location,
+        velocity=np.array(kart.velocity),
+        speed=kart.speed,
+        heading=math.atan2(ahead[0], ahead[2]),
+        on_road=kart.is_on_road,
+        jumping=kart.jumping,
+        finished=kart.has_finished_race,
+        position=kart.position,
+        energy=kart.energy,
+        powerup=kart.powerup.type.name,
+        skid=kart.skeed_factor,
+        local_velocity=np.array(kart.velocity_lc),
+        yaw_rate=float(kart.angular_velocity[1]),
+        pitch=math.asin(_within(2 * (w * x - y * z))),
+        roll=math.asin(_within(2 * (x * y + w * z))),
+        powerups=kart.powerup.num,
+        attachment=kart.attachment.type.name,
+    )
+
+
+def _within(part: float) -> float:
+    """A sine or cosine that rounding may have taken beyond 1."""
+    return min(max(part, -1.0), 1.0)
 
 
 def _up(w: float, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
