@@ -1,17 +1,27 @@
 # Two commands do everything: `make train` and `make test`. A second run skips what is there.
 # Nothing depends on make: `pip install -e .` and `python -m kart_jax.data` do the same.
+# What is installed is locked in constraints.txt. `make test-newest`, or NEWEST=1 with any
+# target, takes the newest of everything instead, in an environment beside the other.
 
 PYTHON ?= python3
+ifdef NEWEST
+VENV := .venv-newest
+VERSIONS := --upgrade --upgrade-strategy eager
+else
 VENV := .venv
+VERSIONS := --constraint constraints.txt
+endif
 # What the tests install beside the package; `make test EXTRAS=dev,peers` adds the large peers.
 EXTRAS ?= dev
 # What `make train` runs for.
 MINUTES ?= 10
+# The oldest Python that `make lock` finds versions for.
+OLDEST := 3.11
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: train test lint setup doctor system data clean
+.PHONY: train test test-newest lint lock setup doctor system data clean
 .NOTPARALLEL:
 
 # $(call timed,STAGE,COMMAND): run the command and print how long it took.
@@ -19,18 +29,29 @@ timed = @start=$$SECONDS; $(2); echo "[$(1): $$((SECONDS - start)) s]"
 # $(call stamp,EXTRAS): the file that says these were installed from this pyproject.toml.
 stamp = $(VENV)/.installed$(subst $(comma),-,$(1:%=-%))
 comma := ,
+pip = $(VENV)/bin/python -m pip install -q --disable-pip-version-check
 
 train: setup
 	$(call timed,training,$(VENV)/bin/python -m kart_jax.train --preset cpu --track lighthouse --minutes $(MINUTES))
 
 test: system $(call stamp,$(EXTRAS)) data
-	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
 	$(call timed,tests,$(VENV)/bin/python -m pytest)
 
-lint:
+test-newest:
+	rm -f .venv-newest/.installed*
+	@$(MAKE) --no-print-directory test NEWEST=1
+
+# For whoever changes the code; `make test` is for whoever checks that it works.
+lint: system $(call stamp,dev)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Write the newest versions of today to constraints.txt, for every Python from the oldest on.
+lock: system $(VENV)/bin/python
+	$(pip) uv
+	$(VENV)/bin/uv pip compile -q --universal --upgrade --python-version $(OLDEST) --extra dev \
+		--no-annotate --custom-compile-command 'make lock' -o constraints.txt pyproject.toml
 
 setup: system $(call stamp,) data
 
@@ -46,13 +67,13 @@ data:
 $(VENV)/bin/python:
 	$(call timed,virtual environment,$(PYTHON) -m venv $(VENV))
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(call timed,package,$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e .)
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call timed,package,$(pip) $(VERSIONS) -e .)
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
-	$(call timed,package with $*,$(VENV)/bin/python -m pip install -q --disable-pip-version-check -e '.[$(subst -,$(comma),$*)]')
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(call timed,package with $*,$(pip) $(VERSIONS) -e '.[$(subst -,$(comma),$*)]')
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf .venv .venv-newest dist
