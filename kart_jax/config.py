@@ -80,8 +80,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """The processes that train one policy, each with workers and devices of its own; what
-    differs from start to start is no part of a run's configuration. See docs/clusters.md."""
+    """The processes that train one policy, if there are several: see docs/clusters.md.
+
+    Each has its own workers and devices. A run's configuration does not hold these options,
+    which differ from start to start.
+    """
 
     distributed: bool = False
     """This is one of several processes, as SLURM, Kubernetes or a TPU tell, or these flags."""

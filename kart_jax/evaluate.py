@@ -1,4 +1,4 @@
-"""`python -m kart_jax.evaluate`: how well a policy races, beside the game's AI and other drivers.
+"""`python -m kart_jax.evaluate`: measure how well a policy races, beside the game's AI and others.
 
 Every episode starts on the grid, moved aside a little and after a few random actions, from
 seeds that training does not draw. The game's AI starts as it stands.

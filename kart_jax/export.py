@@ -1,4 +1,4 @@
-"""`python -m kart_jax.export`: a checkpoint's policy as one folder of plain files, to share."""
+"""`python -m kart_jax.export`: write a checkpoint's policy as a folder of plain files, to share."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.plot`: learning curves of runs, and the driven lines of evaluations."""
+"""`python -m kart_jax.plot`: draw learning curves of runs, and the driven lines of evaluations."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.record`: demonstrations of the game's AI or of a policy, in one file.
+"""`python -m kart_jax.record`: save demonstrations of the game's AI or of a policy, in one file.
 
 The file is NumPy's compressed `.npz`; N counts the steps of all episodes, one after another:
 

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.saliency`: a video of where a policy looks while it drives.
+"""`python -m kart_jax.saliency`: film where a policy looks while it drives.
 
 The brighter a place, the more the policy's outputs would change if it were blurred.
 """

@@ -1,13 +1,11 @@
 """What `python -m kart_jax.train --help` prints: the options used most; `--help-all`: all."""
 
-import ast
 import dataclasses
-import inspect
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import docstring_parser
 import tyro
 
 ConfigFile = Annotated[
@@ -38,57 +36,38 @@ USED_MOST = {
 
 def print_help(options: Mapping[str, Any], everything: bool, program: str) -> None:
     """Print the options of some parts, each of them a dataclass with the defaults, by name."""
-    parts: dict[str, Any] = {}
-    values, count = {}, 0
-    for part, value in options.items():
-        shown = [f.name for f in dataclasses.fields(value)]
-        count += len(shown)
-        if not everything:
-            shown = list(USED_MOST.get(part, ()))
-        parts[part] = _described(type(value), shown)
-        values[part] = parts[part](**vars(value))
-    parts["config"] = ConfigFile
-    fields: list[Any] = [(*part, dataclasses.field(default=None)) for part in parts.items()]
-    command_line = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
+    count = sum(len(dataclasses.fields(part)) for part in options.values())
     which = f"All {count} options" if everything else f"Used most (--help-all shows all {count})"
     about = "Train a policy that races from pixels.\n\n"
     about += f"{which}, with the defaults of --preset, --config or --resume."
+    fields: list[Any] = [
+        (name, _documented(part, None if everything else USED_MOST.get(name, ())))
+        for name, part in options.items()
+    ]
+    command_line = dataclasses.make_dataclass(
+        "CommandLine", [*fields, ("config", ConfigFile, None)]
+    )
     tyro.cli(
         command_line,
         args=["--help"],
-        default=command_line(**values),
         prog=program,
         description=about,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
 
 
-def _described(part: type, shown: list[str]) -> Any:
-    """A part of the configuration with the fields that are shown, each with its text."""
-    texts = field_texts(part)
+def _documented(part: Any, names: Collection[str] | None) -> type:
+    """The type of a part, its values as the defaults; tyro hides all but `names`, unless None."""
+    kind = type(part)
+    docstring = docstring_parser.parse_from_object(kind)
+    # tyro finds these texts by itself, but breaks the line where an indented docstring does.
+    texts = {p.arg_name: " ".join((p.description or "").split()) for p in docstring.params}
     fields: list[Any] = []
     for field in dataclasses.fields(part):
-        kind: Any = field.type
-        if field.name in shown:
-            kind = Annotated[kind, tyro.conf.arg(help=texts[field.name])]
-        else:
-            kind = Annotated[kind, tyro.conf.Suppress]
-        fields.append((field.name, kind, dataclasses.field(default=field.default)))
-    made = dataclasses.make_dataclass(part.__name__, fields, bases=(part,), frozen=True)
-    made.__doc__ = (part.__doc__ or "").split("\n\n")[0]
-    return made
-
-
-def field_texts(part: type) -> dict[str, str]:
-    """The texts below the fields of a dataclass, each in one line."""
-    [body] = ast.parse(textwrap.dedent(inspect.getsource(part))).body
-    assert isinstance(body, ast.ClassDef)
-    texts: dict[str, str] = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        match field, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                texts[name] = " ".join(text.split())
-    return texts
+        hidden = names is not None and field.name not in names
+        mark = tyro.conf.Suppress if hidden else tyro.conf.arg(help=texts[field.name])
+        fields.append((field.name, Annotated[field.type, mark], getattr(part, field.name)))
+    about = {"__doc__": docstring.short_description}
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, bases=(kind,), frozen=True, namespace=about
+    )

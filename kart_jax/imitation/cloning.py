@@ -11,12 +11,12 @@ import numpy as np
 import optax
 from flax import serialization
 from numpy.typing import NDArray
+from optax.microbatching import AccumulationType, microbatch
 
 from kart_jax.imitation.demonstrations import Demonstration
 from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
-from kart_jax.ppo.parts import mean_over_parts
 
 EXPLORED = 0.02
 """Share of the choices to learn that are drawn at random instead, so that each stays possible."""
@@ -185,9 +185,9 @@ class Cloner:
         gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
         weights = known / jnp.maximum(known.mean(), 1 / len(known))
         # Batch norm is over the whole batch.
-        parts = 1 if statistics else self._ppo.parts(len(known))
-        batch = (stacks, actions, returns, weights)
-        grads, (statistics, figures) = mean_over_parts(gradient, params, batch, parts)
+        size = None if statistics else self._ppo.microbatch_size(len(known))
+        gradient = microbatch(gradient, 1, size, AccumulationType.MEAN)
+        grads, (statistics, figures) = gradient(params, (stacks, actions, returns, weights))
         updates, state = self._optimiser.update(grads, state)
         params = optax.apply_updates(params, updates)
         averaged, average = self._average.update(params, average)

@@ -83,10 +83,14 @@ class PPOConfig:
         for name in ("learning_rate_schedule", "clip_range_schedule", "entropy_schedule"):
             check_choice(name, getattr(self, name), ["constant", "linear"])
 
-    def parts(self, samples: int) -> int:
-        """Into how many equal parts a device splits its samples of a minibatch."""
-        fewest = -(-samples // (self.microbatch or samples))
-        return next(parts for parts in range(fewest, samples + 1) if samples % parts == 0)
+    def microbatch_size(self, samples: int) -> int | None:
+        """Return how many of a device's samples of a minibatch to take at once; None: all.
+
+        It is the largest divisor of `samples` within `microbatch`.
+        """
+        if self.microbatch is None or self.microbatch >= samples:
+            return None
+        return next(size for size in range(self.microbatch, 0, -1) if samples % size == 0)
 
     @property
     def gradient_steps(self) -> int:

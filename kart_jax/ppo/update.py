@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from optax.microbatching import AccumulationType, microbatch
 
 from kart_jax.policy.observation import Observation, Seen
 from kart_jax.ppo import advantages as adv
@@ -23,7 +24,6 @@ from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
-from kart_jax.ppo.parts import mean_over_parts
 
 Metrics = dict[str, jax.Array]
 
@@ -295,7 +295,7 @@ class PPO:
         envs: jax.Array,
         advantages: jax.Array,
     ) -> Any:
-        """Gradient and metrics of one minibatch of this device, in parts."""
+        """Gradient and metrics of one minibatch of this device, in microbatches."""
         weights = LossWeights(
             schedules.clip_range,
             schedules.entropy_coefficient,
@@ -320,9 +320,9 @@ class PPO:
                 weights,
             )
 
-        gradient = jax.grad(loss, has_aux=True)
-        samples = (times, envs, advantages)
-        return mean_over_parts(gradient, state.params, samples, self.config.parts(len(times)))
+        size = self.config.microbatch_size(len(times))
+        gradient = microbatch(jax.grad(loss, has_aux=True), 1, size, AccumulationType.MEAN)
+        return gradient(state.params, (times, envs, advantages))
 
     def _mean(self, tree: Any) -> Any:
         return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from kart_jax.cli.help import USED_MOST, field_texts
+from kart_jax.cli.help import USED_MOST
 from kart_jax.cli.options import parse
 from kart_jax.config import PRESETS, ClusterConfig
 
@@ -54,7 +54,5 @@ def test_help_all_shows_every_option(
 
 
 @pytest.mark.parametrize("part", FIELDS)
-def test_every_field_has_its_text(part: str) -> None:
-    texts = field_texts(type(getattr(PRESETS["cpu"], part)))
-    assert list(texts) == FIELDS[part]
+def test_what_is_used_most_are_fields(part: str) -> None:
     assert set(USED_MOST[part]) <= set(FIELDS[part])

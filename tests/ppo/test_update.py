@@ -153,7 +153,7 @@ def test_an_epoch_uses_every_sample_once_and_each_in_its_own_order(by):
         assert (batch.order[:, 0] != batch.order[:, 1]).any()
 
 
-def test_a_gradient_in_parts_is_the_same_gradient():
+def test_a_gradient_in_microbatches_is_the_same_gradient():
     whole, parts = make_ppo(minibatches=1), make_ppo(minibatches=1, microbatch=8)
     state, batch = prepare(whole, create_state(whole), SCRIPT)
     ((one, expected),) = gradient_steps(whole, state, batch)
@@ -163,11 +163,11 @@ def test_a_gradient_in_parts_is_the_same_gradient():
 
 
 @pytest.mark.parametrize(
-    ("microbatch", "samples", "parts"),
-    [(None, 256, 1), (16, 256, 16), (300, 256, 1), (16, 40, 4), (3, 7, 7), (1, 5, 5)],
+    ("microbatch", "samples", "size"),
+    [(None, 256, None), (16, 256, 16), (256, 256, None), (300, 256, None), (16, 40, 10), (3, 7, 1)],
 )
-def test_parts_are_equal_and_as_few_as_the_limit_allows(microbatch, samples, parts):
-    assert PPOConfig(microbatch=microbatch).parts(samples) == parts
+def test_microbatches_are_equal_and_as_large_as_the_limit_allows(microbatch, samples, size):
+    assert PPOConfig(microbatch=microbatch).microbatch_size(samples) == size
 
 
 def test_the_target_kl_skips_the_rest_of_an_update():
