@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kart_jax.files import write_whole
+
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +41,7 @@ class MetricsWriter:
 
         Raises:
             RuntimeError: Weights & Biases does not start.
+            OSError: the lines beyond `start` cannot be dropped; all lines stay.
         """
         self._nowhere, self._failed = run_dir is None, False
         if run_dir is None:
@@ -108,7 +111,7 @@ class MetricsWriter:
                     kept.append(line + "\n")
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
-        self._lines_path.write_text("".join(kept), encoding="utf-8")
+        write_whole(self._lines_path, "".join(kept))
 
 
 def check_wandb() -> None:
@@ -129,7 +132,7 @@ def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
 
     path = run_dir / "wandb_id"
     if not path.exists():
-        path.write_text(secrets.token_hex(4), encoding="utf-8")
+        write_whole(path, secrets.token_hex(4))
     try:
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "kart_jax"),
