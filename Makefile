@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 # What the tests install beside the package; `make test EXTRAS=dev,peers` adds the large peers.
 EXTRAS ?= dev
+# Processes that test in parallel; they share a test file's fixtures by taking it whole.
+JOBS ?= auto
 # What `make train` runs for.
 MINUTES ?= 10
 
@@ -25,7 +27,7 @@ train: setup
 
 test: system $(call stamp,$(EXTRAS)) data
 	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
-	$(call timed,tests,$(VENV)/bin/python -m pytest)
+	$(call timed,tests,$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile)
 
 lint:
 	$(VENV)/bin/ruff check .
