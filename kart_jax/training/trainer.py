@@ -23,7 +23,6 @@ from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from kart_jax.run_folder.loading import load_policy
 from kart_jax.run_folder.logs import MetricsWriter
-from kart_jax.run_folder.plain import from_plain, to_plain
 from kart_jax.run_folder.provenance import record_start
 from kart_jax.run_folder.source import Resumed, Source, find_source, policy_spec
 from kart_jax.training.collector import Collected, Collector
@@ -349,16 +348,16 @@ class Trainer:
             boundary, collector = self._boundary, self._boundary.collector
             if collector is not None:
                 heads = self._devices.shards(collector["heads"])
-                collector = to_plain({**collector, "heads": heads})
+                collector = {**collector, "heads": heads}
             progress = {
                 "step": boundary.step,
-                "episodes": to_plain(boundary.episodes),
-                "collector": collector,
+                "episodes": boundary.episodes,
                 "devices": self._devices.count,
                 "policy": self._spec.to_dict(),
                 "config": self.config.to_dict(),
             }
-            checkpoint = Checkpoint(boundary.step, *self._learner.save_state(), progress)
+            state = self._learner.save_state()
+            checkpoint = Checkpoint(boundary.step, *state, progress, collector)
             self._saver.save(checkpoint, best)
 
     def _restore(self, source: Source | None) -> None:
@@ -371,10 +370,10 @@ class Trainer:
             policy = checkpoints.read_policy(source.path, policy)
             learner = checkpoints.read_learner(source.path, learner)
             self._learner.load_state(policy, learner)
-            self._window = EpisodeWindow(from_plain(source.progress["episodes"]))
-            saved = self._resumable(source.progress)
+            self._window = EpisodeWindow(source.progress["episodes"])
+            saved = self._resumable(source)
         if saved:
-            self._resume_collector(from_plain(saved))
+            self._resume_collector(saved)
         else:
             self._collector.start()
 
@@ -387,12 +386,13 @@ class Trainer:
         with self._stop.interrupting():
             self._envs.set_states(saved["envs"])
 
-    def _resumable(self, progress: dict[str, Any]) -> dict[str, Any] | None:
+    def _resumable(self, source: Resumed) -> dict[str, Any] | None:
         """The checkpoint's environments, if they can be gone on with."""
+        progress = source.progress
         saved, workers = progress["config"]["workers"], self.config.workers
         same = (
             self._exact
             and progress["devices"] == self._devices.count
             and (saved["num_envs"], saved["groups"]) == (workers.num_envs, workers.groups)
         )
-        return progress["collector"] if same else None
+        return checkpoints.read_collector(source.path, progress) if same else None
