@@ -13,6 +13,8 @@ VERSIONS := --constraint constraints.txt
 endif
 # What the tests install beside the package; `make test EXTRAS=dev,peers` adds the large peers.
 EXTRAS ?= dev
+# Processes that test in parallel; they share a test file's fixtures by taking it whole.
+JOBS ?= auto
 # What `make train` runs for.
 MINUTES ?= 10
 # The oldest Python that `make lock` finds versions for.
@@ -35,7 +37,7 @@ train: setup
 	$(call timed,training,$(VENV)/bin/python -m kart_jax.train --preset cpu --track lighthouse --minutes $(MINUTES))
 
 test: system $(call stamp,$(EXTRAS)) data
-	$(call timed,tests,$(VENV)/bin/python -m pytest)
+	$(call timed,tests,$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile)
 
 test-newest:
 	rm -f .venv-newest/.installed*

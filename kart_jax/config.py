@@ -24,7 +24,8 @@ class RunConfig:
 
     preset: Preset = "cpu"
     """The defaults of all other options: `cpu` learns from pixels on two cores, `coach` from the
-    state, without drawing, `gpu` suits one accelerator, `seed` is the reference network at its full size."""
+    state, without drawing; `gpu` suits one accelerator, `seed` is the reference network at its
+    full size."""
     total_steps: int = 400_000
     """Policy steps, summed over environments; rounded up to whole rollouts."""
     minutes: float | None = None

@@ -1,10 +1,11 @@
 """Checkpoints that are whole or not there at all: orbax, with digests of our own.
 
 A run's `checkpoints/STEP/` holds `policy` (the network's variables), `learner` (what else
-learning needs), `progress` (JSON: counters, configuration, environments) and
-`digests.json`, written last; `checkpoints/best.json` names the best of a run that
-evaluates. A folder without its digests, or whose files do not match them, is passed over:
-orbax itself takes an emptied folder for the latest step, and loads a flipped byte in silence.
+learning needs), `collector` (the environments' arrays, where they can be resumed), `progress`
+(JSON: counters, configuration, the environments' other values) and `digests.json`, written
+last; `checkpoints/best.json` names the best of a run that evaluates. A folder without its
+digests, or whose files do not match them, is passed over: orbax itself takes an emptied folder
+for the latest step, and loads a flipped byte in silence.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
+_ARRAY = "array"
 BEST = "best.json"
 """Beside the checkpoints of a run that evaluates: which of them raced best, and how."""
 
@@ -43,9 +45,11 @@ class Checkpoint:
     policy: Any
     """The network's variables."""
     learner: Any
-    """Optimiser, counters, random key; and the collector's frames, if they can be resumed."""
+    """Optimiser, counters, random key."""
     progress: dict[str, Any]
     """Plain JSON."""
+    collector: Any = None
+    """The environments' states, nested NumPy arrays and plain values; None: they begin anew."""
 
 
 class Checkpoints:
@@ -54,6 +58,8 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: int) -> None:
         self.folder = (run_dir / "checkpoints").absolute()
         self._keep = keep
+        self._whole: set[int] | None = None
+        """The steps whose checkpoints are whole; they are read once, before the first save."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
 
@@ -95,15 +101,27 @@ class Checkpoints:
         return saved
 
     def _save(self, checkpoint: Checkpoint, best: dict[str, float] | None) -> None:
-        target = self.folder / str(checkpoint.step)
-        if not is_whole(target):
-            self._write(checkpoint, target)
+        if self._whole is None:
+            self._whole = {step for step in steps(self.folder) if is_whole(self.folder / str(step))}
+        if checkpoint.step not in self._whole:
+            self._write(checkpoint, self.folder / str(checkpoint.step))
+            self._whole.add(checkpoint.step)
         if best is not None:
             write_whole(self.folder / BEST, json.dumps({"step": checkpoint.step, "metrics": best}))
-        kept = read_best(self.folder)
-        for old in steps(self.folder)[: -self._keep]:
-            if kept is None or old != kept["step"]:
-                shutil.rmtree(self.folder / str(old))
+        self._prune(checkpoint.step, self._whole)
+
+    def _prune(self, saved: int, whole: set[int]) -> None:
+        """Remove what is older than the checkpoint just saved, but for the newest whole ones.
+
+        Damaged ones do not count, lest nothing whole be left; those of later steps are replaced
+        once the run gets there.
+        """
+        best = read_best(self.folder)
+        kept = {*sorted(whole)[-self._keep :], best and best["step"]}
+        for step in steps(self.folder):
+            if step < saved and step not in kept:
+                shutil.rmtree(self.folder / str(step))
+                whole.discard(step)
 
     def _write(self, checkpoint: Checkpoint, target: Path) -> None:
         options = ocp.CheckpointManagerOptions(
@@ -117,16 +135,16 @@ class Checkpoints:
             shutil.rmtree(unfinished)
         if target.exists():
             shutil.rmtree(target)
+        arrays, collector = _take_arrays(checkpoint.collector)
+        items = {
+            "policy": ocp.args.StandardSave(checkpoint.policy),
+            "learner": ocp.args.StandardSave(checkpoint.learner),
+            "progress": ocp.args.JsonSave({**checkpoint.progress, "collector": collector}),
+        }
+        if arrays:
+            items["collector"] = ocp.args.StandardSave(arrays)
         with ocp.CheckpointManager(self.folder, options=options) as manager:
-            manager.save(
-                checkpoint.step,
-                args=ocp.args.Composite(
-                    policy=ocp.args.StandardSave(checkpoint.policy),
-                    learner=ocp.args.StandardSave(checkpoint.learner),
-                    progress=ocp.args.JsonSave(checkpoint.progress),
-                ),
-                force=True,
-            )
+            manager.save(checkpoint.step, args=ocp.args.Composite(**items), force=True)
         write_whole(target / DIGESTS, json.dumps(_digests(target)))
 
 
@@ -225,6 +243,44 @@ def read_learner(checkpoint: Path, template: Any) -> Any:
     return _restore_arrays(checkpoint, "learner", template)
 
 
+def read_collector(checkpoint: Path, progress: dict[str, Any]) -> Any:
+    """The environments' states, of a checkpoint and its `read_progress`; None: it has none."""
+    collector = progress["collector"]
+    if collector is None:
+        return None
+    if not (checkpoint / "collector").is_dir():
+        log.warning("%s is of an older version: its environments begin anew", checkpoint)
+        return None
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
+    arrays = _restore(checkpoint, "collector", handler, ocp.args.StandardRestore())
+    return _put_arrays(arrays, collector)
+
+
+def _take_arrays(tree: Any) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays of a nested value by a name for each, and the value with those names instead."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def take(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            name = f"array_{len(arrays)}"
+            arrays[name] = leaf
+            return {_ARRAY: name}
+        return leaf.item() if isinstance(leaf, np.generic) else leaf
+
+    return arrays, jax.tree.map(take, tree)
+
+
+def _put_arrays(arrays: dict[str, np.ndarray], tree: Any) -> Any:
+    """The inverse of `_take_arrays`."""
+
+    def is_named(node: Any) -> bool:
+        return isinstance(node, dict) and node.keys() == {_ARRAY}
+
+    return jax.tree.map(
+        lambda leaf: arrays[leaf[_ARRAY]] if is_named(leaf) else leaf, tree, is_leaf=is_named
+    )
+
+
 def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
     empty = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), template)
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
@@ -257,8 +313,10 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 def _digests(checkpoint: Path) -> dict[str, str]:
     """SHA-256 of every file of a checkpoint, by its path within."""
-    files = (p for p in checkpoint.rglob("*") if p.is_file() and not p.name.startswith(DIGESTS))
-    return {
-        str(p.relative_to(checkpoint)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(files)
-    }
+    digests = {}
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_file() and not path.name.startswith(DIGESTS):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[str(path.relative_to(checkpoint))] = digest
+    return digests

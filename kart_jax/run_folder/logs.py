@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kart_jax.config import TrainConfig
+from kart_jax.files import write_whole
 from kart_jax.run_folder.provenance import record_start
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class MetricsWriter:
 
         Raises:
             RuntimeError: Weights & Biases does not start.
+            OSError: the lines beyond `start` cannot be dropped; all lines stay.
         """
         self._nowhere, self._failed = run_dir is None, False
         if run_dir is None:
@@ -111,7 +113,7 @@ class MetricsWriter:
                     kept.append(line + "\n")
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
-        self._lines_path.write_text("".join(kept), encoding="utf-8")
+        write_whole(self._lines_path, "".join(kept))
 
 
 def open_writer(run_dir: Path | None, config: TrainConfig, step: int) -> MetricsWriter:
@@ -149,7 +151,7 @@ def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
 
     path = run_dir / "wandb_id"
     if not path.exists():
-        path.write_text(secrets.token_hex(4), encoding="utf-8")
+        write_whole(path, secrets.token_hex(4))
     try:
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "kart_jax"),

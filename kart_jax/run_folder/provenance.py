@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from kart_jax import __version__
+from kart_jax.files import write_whole
 from kart_jax.game.engine.fetch import VERSION as GAME_VERSION
 
 PACKAGES = ("PySuperTuxKart2", "flax", "gymnasium", "jax", "jaxlib", "numpy", "optax")
@@ -21,14 +22,18 @@ SOURCE = Path(__file__).parents[2]
 
 
 def record_start(run_dir: Path, step: int) -> dict[str, Any]:
-    """Add to `run.json` that the run begins, or goes on, at `step`; what was added."""
+    """Add to `run.json` that the run begins, or goes on, at `step`; what was added.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
     path = run_dir / "run.json"
     try:
         starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
     except (OSError, ValueError, KeyError):  # new, or cut off while being written
         starts = []
     start = {"step": step, **describe()}
-    path.write_text(json.dumps({"starts": [*starts, start]}, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({"starts": [*starts, start]}, indent=2) + "\n")
     return start
 
 

@@ -274,12 +274,12 @@ class Trainer:
             return
         with self.stopwatch("checkpoint"):
             progress = {
-                **self.snapshots.to_plain(self.snapshot),
+                **self.snapshots.progress(self.snapshot),
                 "policy": self.spec.to_dict(),
                 "config": self.config.to_dict(),
             }
-            state = self.learner.save_state()
-            self.checkpoints.save(Checkpoint(self.snapshot.step, *state, progress), best)
+            state, carry = self.learner.save_state(), self.snapshots.carry(self.snapshot)
+            self.checkpoints.save(Checkpoint(self.snapshot.step, *state, progress, carry), best)
 
     def save_last(self) -> None:
         """Save before the end; nobody leaves before it is done, which would end the others.
@@ -316,7 +316,7 @@ class Trainer:
         with self.run.stop.interrupting():
             self.collector.start()
             if isinstance(source, Resumed):
-                self.snapshots.resume(source.progress)
+                self.snapshots.resume(source)
 
     def env_states(self) -> list[Any] | None:
         """Return the environments' states, where a snapshot holds them.

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kart_jax.policy.observation import Seen
-from kart_jax.run_folder.plain import from_plain, to_plain
+from kart_jax.run_folder.checkpoints import read_collector
+from kart_jax.run_folder.source import Resumed
 from kart_jax.training.collector import Collector
-
-Plain = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Snapshot:
     """Policy steps at the last evaluation that came to its end."""
     episodes: list[Mapping[str, Any]]
     """The last episodes, which the running means are taken over."""
-    carry: Plain | None
+    carry: dict[str, Any] | None
     """What collecting carries over from one rollout to the next: the environments' states, the
     newest observations and the heads of the rollouts; None where the game cannot save its state,
     or where the next rollout has begun already (`overlap`)."""
@@ -56,36 +54,33 @@ class Snapshots:
             }
         return Snapshot(step, evaluated, episodes, carry)
 
-    def to_plain(self, snapshot: Snapshot) -> Plain:
-        """Return a snapshot as plain JSON values."""
-        devices, carry = self._learner.devices, snapshot.carry
-        if carry is not None:
-            carry = to_plain({**carry, "heads": devices.shards(carry["heads"])})
+    def progress(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return the plain values of a snapshot, for JSON."""
         return {
             "step": snapshot.step,
             "evaluated": snapshot.evaluated,
-            "episodes": to_plain(snapshot.episodes),
-            "collector": carry,
-            "devices": devices.count,
+            "episodes": snapshot.episodes,
+            "devices": self._learner.devices.count,
         }
 
-    def resume(self, saved: Plain) -> None:
-        """Go back amid the episodes of a snapshot, if it has them and they fit this run.
+    def carry(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """Return what collecting carries over, all of it on the host."""
+        if snapshot.carry is None:
+            return None
+        heads = self._learner.devices.shards(snapshot.carry["heads"])
+        return {**snapshot.carry, "heads": heads}
 
-        `saved` is what `to_plain` gave.
-        """
-        carry, collector = saved["collector"], self._collector
-        if not self._exact or carry is None or saved["devices"] != self._learner.devices.count:
+    def resume(self, source: Resumed) -> None:
+        """Go back amid the episodes of a checkpoint, if it has them and they fit this run."""
+        collector = self._collector
+        if not self._exact or source.progress["devices"] != self._learner.devices.count:
             return
-        carry = from_plain(carry)
+        carry = read_collector(source.path, source.progress)
+        if carry is None:
+            return
         groups = [len(first) for _, first in carry["newest"]]
         if groups != [len(members) for members in self._envs.groups]:
             return
         collector.rollouts = self._learner.load_heads(collector.rollouts, carry["heads"])
-        collector.newest = [_newest(*newest) for newest in carry["newest"]]
+        collector.newest = [tuple(newest) for newest in carry["newest"]]
         self._envs.set_states(carry["envs"])
-
-
-def _newest(seen: Any, first: Any) -> tuple[Seen, Any]:
-    """A group's newest observations; version 0.1 saved the frames alone."""
-    return (seen if isinstance(seen, dict) else {"frames": seen}), first

@@ -14,11 +14,19 @@ from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.checkpoints import Checkpoint, CheckpointError, Checkpoints
 
 POLICY = {"params": {"dense": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}}
+COLLECTOR = {
+    "newest": [(np.arange(4, dtype=np.uint8), np.array([True, False]))],
+    "envs": [
+        {"stack": np.ones((2, 3), np.uint8), "track": "one", "big": 2**100, "none": None},
+        None,
+    ],
+}
 LEARNER = {"update": np.int32(7), "key": np.array([1, 2], np.uint32)}
 
 
 def checkpoint(step: int) -> Checkpoint:
-    return Checkpoint(step, POLICY, LEARNER, {"step": step, "name": "a", "list": [1, None, 0.5]})
+    progress = {"step": step, "name": "a", "list": [1, None, 0.5]}
+    return Checkpoint(step, POLICY, LEARNER, progress, COLLECTOR)
 
 
 def save(run_dir: Path, *steps: int, keep: int = 3) -> Path:
@@ -79,7 +87,33 @@ def test_what_was_saved_is_read_back(saved):
     np.testing.assert_array_equal(policy["params"]["dense"]["kernel"], np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(learner["key"], [1, 2])
     assert learner["update"] == 7
-    assert checkpoints.read_progress(path) == {"step": 30, "name": "a", "list": [1, None, 0.5]}
+    progress = checkpoints.read_progress(path)
+    assert progress | {"step": 30, "name": "a", "list": [1, None, 0.5]} == progress
+    collector = checkpoints.read_collector(path, progress)
+    [(frames, first)] = collector["newest"]
+    assert (frames.dtype, frames.tolist()) == (np.uint8, [0, 1, 2, 3])
+    assert (first.dtype, first.tolist()) == (bool, [True, False])
+    one, none = collector["envs"]
+    np.testing.assert_array_equal(one.pop("stack"), COLLECTOR["envs"][0]["stack"])
+    assert one == {"track": "one", "big": 2**100, "none": None}
+    assert none is None
+
+
+def test_environments_that_cannot_be_resumed_are_not_saved(tmp_path):
+    saver = Checkpoints(tmp_path, 3)
+    saver.save(Checkpoint(10, POLICY, LEARNER, {"step": 10}))
+    assert saver.close()
+    path = tmp_path / "checkpoints" / "10"
+    assert not (path / "collector").exists()
+    assert checkpoints.read_collector(path, checkpoints.read_progress(path)) is None
+
+
+def test_environments_of_an_older_version_begin_anew(tmp_path, caplog):
+    """Their arrays were within the JSON."""
+    array = {"__array__": ["|u1", [2], "AAE="]}
+    progress = {"collector": {"newest": [[array, array]], "envs": [None]}}
+    assert checkpoints.read_collector(tmp_path, progress) is None
+    assert f"{tmp_path} is of an older version: its environments begin anew" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -121,6 +155,48 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
     assert checkpoints.steps(tmp_path / "checkpoints") == [20, 40, 50]
     assert checkpoints.find(tmp_path).name == "20"
     assert checkpoints.latest(tmp_path / "checkpoints").name == "50"
+
+
+def damaged_ones(folder: Path, *steps: int) -> None:
+    for step in steps:
+        shutil.copytree(folder / "100", folder / str(step))
+        flip_a_byte(folder / str(step))
+
+
+@pytest.mark.parametrize(
+    ("keep", "damaged", "left"),
+    [(1, [200], [100, 120, 200]), (3, [101, 102, 130, 140, 150], [100, 120, 130, 140, 150])],
+)
+def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path, keep, damaged, left):
+    """A run that passed over damaged ones goes on from 100, the best, and saves 120."""
+    saver = Checkpoints(tmp_path, keep)
+    saver.save(checkpoint(100), {"progress": 0.5})
+    assert saver.close()
+    folder = tmp_path / "checkpoints"
+    damaged_ones(folder, *damaged)
+    save(tmp_path, 120, keep=keep)
+    assert checkpoints.steps(folder) == left
+    assert checkpoints.latest(folder).name == "120"
+
+
+def test_damaged_checkpoints_are_replaced_or_go_once_the_run_gets_there(tmp_path):
+    folder = save(tmp_path, 100)
+    damaged_ones(folder, 130, 140)
+    save(tmp_path, 120, 130, 150, keep=2)
+    assert checkpoints.steps(folder) == [130, 150]
+    assert all(checkpoints.is_whole(folder / str(step)) for step in (130, 150))
+
+
+def test_a_saved_checkpoint_is_read_once(tmp_path, monkeypatch):
+    """For its digests: neither a later save nor pruning reads it again."""
+    read, real = [], checkpoints._digests
+    monkeypatch.setattr(checkpoints, "_digests", lambda path: read.append(path.name) or real(path))
+    folder = save(tmp_path, 10, 20, 20, 30, keep=2)
+    assert read == ["10", "20", "30"]
+    read.clear()
+    save(tmp_path, 40)
+    assert sorted(read) == ["20", "30", "40"]
+    assert checkpoints.steps(folder) == [20, 30, 40]
 
 
 def test_a_full_disk_is_reported_and_the_next_save_succeeds(tmp_path, monkeypatch, caplog):

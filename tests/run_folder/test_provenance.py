@@ -5,9 +5,11 @@ import subprocess
 from pathlib import Path
 
 import jax
+import pytest
 
 from kart_jax import __version__
 from kart_jax.run_folder.provenance import git_state, record_start
+from tests.helpers.disk import full_disk
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -33,6 +35,14 @@ def test_a_file_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"starts": [')
     record_start(tmp_path, 500)
     assert len(json.loads((tmp_path / "run.json").read_text())["starts"]) == 1
+
+
+def test_a_full_disk_loses_no_start(tmp_path: Path) -> None:
+    record_start(tmp_path, 0)
+    before = (tmp_path / "run.json").read_text()
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        record_start(tmp_path, 500)
+    assert (tmp_path / "run.json").read_text() == before
 
 
 def test_a_clone_tells_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
