@@ -18,7 +18,7 @@ from kart_jax.workers.worker import MakeEnv
 
 if TYPE_CHECKING:
     from kart_jax.run_folder.source import Source
-    from kart_jax.training.loop import Run
+    from kart_jax.training.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,10 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     from kart_jax.run_folder.folder import check_run, open_run
     from kart_jax.run_folder.source import find_source
     from kart_jax.training.devices import Devices, prepare_jax
-    from kart_jax.training.loop import Run, train
+    from kart_jax.training.loop import train
     from kart_jax.training.metrics import Stopwatch
     from kart_jax.training.processes import Cluster, StopRelay, join, leave
+    from kart_jax.training.run import Run
     from kart_jax.training.signals import Interrupted, StopRequest
 
     prepare_jax()

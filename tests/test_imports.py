@@ -19,7 +19,7 @@ FORBIDDEN = {
     "run_folder": ("kart_jax.training", "kart_jax.evaluation", "kart_jax.cli"),
     "imitation": ("kart_jax.evaluation", "kart_jax.cli"),
     "evaluation": ("kart_jax.cli",),
-    "training": ("kart_jax.cli",),
+    "training": ("kart_jax.cli", "kart_jax.imitation"),
 }
 """By room: what no module of it may import, nor any module inside that."""
 

@@ -29,6 +29,8 @@ class Collected:
     """Those that ended, as the environment summarised them."""
     bytes_sent: int = 0
     """Bytes that went to the devices: observations, flags and outcomes."""
+    losses: int = 0
+    """Workers lost and replaced so far."""
     env_states: list[Any] | None = None
     """The environments' states after the last step, where a snapshot holds them."""
 
@@ -89,7 +91,7 @@ class Collector:
                     self._act(actor, group)
                     between()
                     self._stop.check()
-        collected.newest = list(self.newest)
+        collected.newest, collected.losses = list(self.newest), self.envs.losses
         collected.bytes_sent += _size((collected.newest, outcomes))  # what the update takes
         return collected
 

@@ -30,7 +30,8 @@ class Snapshots:
 
     def __init__(self, collector: Collector, exact: bool) -> None:
         """Watch what collects; `exact` snapshots hold the environments' states too."""
-        self._collector, self._learner, self._envs = collector, collector.learner, collector.envs
+        self.learner = collector.learner
+        self._collector, self._envs = collector, collector.envs
         self._exact = exact
 
     def env_states(self) -> list[Any] | None:
@@ -48,7 +49,7 @@ class Snapshots:
         carry = None
         if self._exact:
             carry = {
-                "heads": self._learner.save_heads(self._collector.rollouts),
+                "heads": self.learner.save_heads(self._collector.rollouts),
                 "newest": list(self._collector.newest),
                 "envs": env_states,
             }
@@ -60,20 +61,20 @@ class Snapshots:
             "step": snapshot.step,
             "evaluated": snapshot.evaluated,
             "episodes": snapshot.episodes,
-            "devices": self._learner.devices.count,
+            "devices": self.learner.devices.count,
         }
 
     def carry(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """Return what collecting carries over, all of it on the host."""
         if snapshot.carry is None:
             return None
-        heads = self._learner.devices.shards(snapshot.carry["heads"])
+        heads = self.learner.devices.shards(snapshot.carry["heads"])
         return {**snapshot.carry, "heads": heads}
 
     def resume(self, source: Resumed) -> None:
         """Go back amid the episodes of a checkpoint, if it has them and they fit this run."""
         collector = self._collector
-        if not self._exact or source.progress["devices"] != self._learner.devices.count:
+        if not self._exact or source.progress["devices"] != self.learner.devices.count:
             return
         carry = read_collector(source.path, source.progress)
         if carry is None:
@@ -81,6 +82,6 @@ class Snapshots:
         groups = [len(first) for _, first in carry["newest"]]
         if groups != [len(members) for members in self._envs.groups]:
             return
-        collector.rollouts = self._learner.load_heads(collector.rollouts, carry["heads"])
+        collector.rollouts = self.learner.load_heads(collector.rollouts, carry["heads"])
         collector.newest = [tuple(newest) for newest in carry["newest"]]
         self._envs.set_states(carry["envs"])

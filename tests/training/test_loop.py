@@ -229,6 +229,36 @@ def test_overlap_learns_one_update_behind(tmp_path, capsys):
     assert lines[0]["ppo/kl"] < 1e-5  # the first rollout is learnt by the policy that acted
 
 
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (("--observation", "state", "--actor", "state", "--critic", "state"), {"actor", "critic"}),
+        (("--observation", "both", "--critic", "state"), {"stem", "logits", "critic"}),
+    ],
+    ids=["the state alone", "a privileged critic"],
+)
+def test_a_run_on_the_state_resumes_exactly_and_drives(flags, parts, tmp_path, capsys):
+    plain = [flag for flag in arguments(tmp_path / "run", 4) if flag != "--normalise-frames"]
+    shift = plain.index("--random-shift")
+    args = [*plain[:shift], *plain[shift + 2 :], *flags, "--hidden", "8", "--workers", "serial"]
+    assert run(capsys, *args) == (0, "")
+    half = [str(tmp_path / "half") if arg == str(tmp_path / "run") else arg for arg in args]
+    half[half.index("--total-steps") + 1] = str(2 * STEPS_PER_UPDATE)
+    whole = ("--total-steps", str(4 * STEPS_PER_UPDATE))
+    assert run(capsys, *half, "--learning-rate-schedule", "constant") == (0, "")
+    assert run(capsys, "--resume", "--run-dir", str(tmp_path / "half"), *whole) == (0, "")
+    policy = load_policy(tmp_path / "run")
+    assert parts <= policy.variables["params"].keys()
+    seen = policy.spec.example()[policy.spec.network.actor]
+    assert policy.act(seen).shape == (1, 2)
+    assert policy.act(seen[0]).shape == (2,)
+    if policy.has_value:
+        assert policy.value(seen).shape == (1,)
+    else:
+        with pytest.raises(ValueError, match="the critic of this policy sees the state"):
+            policy.value(seen)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
     run_dir = tmp_path / "run"
     args = arguments(run_dir, 9, "--learning-rate", "1e38", "--workers", "serial")
