@@ -27,7 +27,7 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
-_ARRAY = "array"
+_ARRAY, _EMPTY = "array", "empty"
 BEST = "best.json"
 """Beside the checkpoints of a run that evaluates: which of them raced best, and how."""
 
@@ -262,6 +262,8 @@ def _take_arrays(tree: Any) -> tuple[dict[str, np.ndarray], Any]:
 
     def take(leaf: Any) -> Any:
         if isinstance(leaf, np.ndarray):
+            if leaf.size == 0:  # orbax refuses those
+                return {_EMPTY: [leaf.dtype.str, *leaf.shape]}
             name = f"array_{len(arrays)}"
             arrays[name] = leaf
             return {_ARRAY: name}
@@ -274,11 +276,17 @@ def _put_arrays(arrays: dict[str, np.ndarray], tree: Any) -> Any:
     """The inverse of `_take_arrays`."""
 
     def is_named(node: Any) -> bool:
-        return isinstance(node, dict) and node.keys() == {_ARRAY}
+        return isinstance(node, dict) and node.keys() in ({_ARRAY}, {_EMPTY})
 
-    return jax.tree.map(
-        lambda leaf: arrays[leaf[_ARRAY]] if is_named(leaf) else leaf, tree, is_leaf=is_named
-    )
+    def put(leaf: Any) -> Any:
+        if not is_named(leaf):
+            return leaf
+        if _ARRAY in leaf:
+            return arrays[leaf[_ARRAY]]
+        kind, *shape = leaf[_EMPTY]
+        return np.zeros(shape, kind)
+
+    return jax.tree.map(put, tree, is_leaf=is_named)
 
 
 def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:

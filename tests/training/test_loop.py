@@ -349,7 +349,8 @@ class TestRefusals:
             (("--init-from", "/nowhere"), "does not exist"),
             (("--resume",), "does not exist"),
             (("--layout", "hwc"), "layout = 'hwc'"),
-            (("--observation", "both"), "observation = 'both'"),
+            (("--observation", "state"), "observation = 'state'"),
+            (("--observation", "state", "--actor", "state"), "critic = 'frames'"),
         ],
     )
     def test_values_that_cannot_be(self, tmp_path, capsys, values, named):
