@@ -58,11 +58,11 @@ class Road:
             metres += max(float(self._lengths[nodes[-1]]), 1e-3)
         chain = np.array(nodes)
         starts = np.concatenate([[0.0], np.cumsum(self._lengths[chain])])
-        corners = np.vstack([self.line.start[chain], self.line.start[nodes[-1]]])
-        corners[-1] += self.line.span[nodes[-1]]
         at = np.arange(count + AHEAD, dtype=np.float64)
-        points = np.stack([np.interp(at, starts, axis) for axis in corners.T], -1)
-        segments = chain[np.searchsorted(starts[1:-1], at, "right")]
+        number = np.searchsorted(starts[1:-1], at, "right")
+        segments = chain[number]
+        parts = (at - starts[number]) / np.maximum(self._lengths[segments], 1e-9)
+        points = self.line.start[segments] + parts[:, None] * self.line.span[segments]
         headings = np.unwrap(self.line.headings[segments])
         return Stretch(
             metres=own,
