@@ -21,6 +21,7 @@ from kart_jax.game.state import (
     Standing,
     StateReader,
     encode,
+    road_of,
 )
 
 CORNERS = np.array([[0, 0, 0], [0, 0, 100], [100, 0, 100], [100, 0, 0]], float)
@@ -60,7 +61,7 @@ def read(
     reader: StateReader | None = None,
 ) -> dict[str, float]:
     """The state by name, in the units of its fields."""
-    reader = reader or StateReader(Road(LINE), items or [])
+    reader = reader or StateReader(road_of(LINE), items or [])
     state = reader.read(kart, LINE.locate(kart.location), standing, others or [])
     assert (state.shape, state.dtype) == ((SIZE,), np.float32)
     return {field.name: float(v) * field.scale for field, v in zip(FIELDS, state, strict=True)}
@@ -119,12 +120,13 @@ def test_a_fork_is_followed_by_the_way_on_which_the_kart_is() -> None:
     line = CentreLine(
         nodes, [[0, 10], [10, 40], [10, 40]], np.full(3, 10.0), [[1, 2], [0], [0]], 40.0
     )
-    road = Road(line)
-    before, _ = road.ahead(line.locate([0, 0, 5]))
-    np.testing.assert_allclose(before.points[30], [0, 0, 30], atol=1e-6)
-    beside, metres = road.ahead(line.locate([10, 0, 20]))
-    assert metres == pytest.approx(10 * math.sqrt(2))
-    np.testing.assert_allclose(beside.points[20], [10 * math.sqrt(2), 0, 24.142], atol=1e-2)
+    road = Road(line, ahead=[25, 30], turns=[25])
+    before = road.look(line.locate([0, 0, 5]))
+    np.testing.assert_allclose(before.points, [[0, 0, 30], [0, 0, 35]], atol=1e-6)
+    beside = road.look(line.locate([10, 0, 20]))
+    step = 25 / math.sqrt(2)
+    np.testing.assert_allclose(beside.points[0], [10 + step, 0, 20 + step], atol=1e-2)
+    assert before.turns == pytest.approx([0.0])
 
 
 def test_the_nearest_items_of_each_kind() -> None:
@@ -167,14 +169,14 @@ def test_other_karts() -> None:
 
 
 def test_karts_that_are_gone_are_forgotten() -> None:
-    reader = StateReader(Road(LINE), [])
+    reader = StateReader(road_of(LINE), [])
     near, far = KART, replace(KART, location=np.array([90.0, 0, 100]))
     assert read(reader=reader, others=[near])["kart_1_present"] == 1.0
     assert read(reader=reader, others=[far])["kart_1_present"] == 0.0
 
 
 def test_a_skid_has_a_side_a_time_and_a_level() -> None:
-    reader = StateReader(Road(LINE), [])
+    reader = StateReader(road_of(LINE), [])
     seen = []
     for number in range(32):
         kart = replace(KART, skid=min(1.2 + 0.2 * number, 2.5))
@@ -201,7 +203,7 @@ def test_what_the_kart_has() -> None:
 
 
 def test_how_the_race_stands_and_what_is_held() -> None:
-    reader = StateReader(Road(LINE), [])
+    reader = StateReader(road_of(LINE), [])
     reader.step(KART, Controls(steer=0.5, acceleration=1.0, nitro=True), 0.1)
     state = read(reader=reader, standing=Standing(2, 500.0, 3.5, 0.7))
     expected = {
