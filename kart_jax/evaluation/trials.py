@@ -35,6 +35,7 @@ STRAIGHT: dict[str, Any] = {
     "full": (1, 0, 1, 0, 0, 0, 0),
     "reduced": (1, 0, 1, 0, 0, 0),
     "race": (2, 2, 0, 0),
+    "fine": (2, 4, 0, 0, 0),
     "drive": (1, 1),
     "discrete": 0,
     "continuous": (0.0, 1.0),

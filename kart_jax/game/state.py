@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kart_jax.game.actions import Controls
+from kart_jax.game.actions import Controls, FineActions
 from kart_jax.game.centreline import STRAY, CentreLine, Place
 from kart_jax.game.engine.race import Item, KartState
 from kart_jax.game.rewards import NOTHING
@@ -44,7 +44,7 @@ POWERUPS = ("ZIPPER", "BUBBLEGUM", "CAKE", "BOWLING", "PLUNGER", "SWATTER")
 ATTACHMENTS = ("PARACHUTE", "ANVIL", "BOMB", "BUBBLEGUM_SHIELD")
 """What sticks to a kart and counts, by the game's names."""
 LEVELS = (1.0, 3.0)
-"""Seconds of skidding that earn a burst of speed, and a stronger one."""
+"""Seconds beyond which a skid earns a burst of speed, and a stronger one."""
 
 
 class Field(NamedTuple):
@@ -228,12 +228,14 @@ class StateReader:
 
     def step(self, kart: KartState, controls: Controls, seconds: float) -> None:
         """Take in a step of the game of so many seconds, in which the controls were held."""
-        if kart.skid <= 1.0 or kart.skid < self._skid:  # it falls after the end
-            self._skid_seconds = self._side = 0.0
-        else:
+        # With the wheel straight the game does not tell of a skid that goes on.
+        unseen = self._side != 0.0 and controls.drift and abs(controls.steer) < FineActions.HAIR
+        if unseen or (kart.skid > 1.0 and kart.skid >= self._skid):  # it falls after the end
             self._skid_seconds += seconds
             if self._side == 0.0:  # the wheel does not change it any more
                 self._side = math.copysign(1.0, controls.steer)
+        else:
+            self._skid_seconds = self._side = 0.0
         self._skid = kart.skid
         self._controls = controls
 
@@ -265,7 +267,7 @@ class StateReader:
             kart.skid - 1.0,
             self._side,
             self._skid_seconds,
-            float(sum(self._skid_seconds >= seconds - _ROUNDING for seconds in LEVELS)),
+            float(sum(self._skid_seconds > seconds + _ROUNDING for seconds in LEVELS)),
             kart.energy,
             float(kart.powerups),
             *held,

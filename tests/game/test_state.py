@@ -185,9 +185,14 @@ def test_a_skid_has_a_side_a_time_and_a_level() -> None:
         seen.append(read(kart, reader=reader))
     assert {state["skid_right"] for state in seen} == {-1.0}
     assert [seen[n]["skid_seconds"] for n in (0, 9, 29)] == pytest.approx([0.1, 1.0, 3.0])
-    assert [seen[n]["skid_level"] for n in (8, 9, 28, 29)] == [0, 1, 1, 2]
+    assert [seen[n]["skid_level"] for n in (9, 10, 29, 30)] == [0, 1, 1, 2]
     assert seen[-1]["skid"] == pytest.approx(1.5)
-    kart = replace(KART, skid=1.4)  # it falls after the end
+    reader.step(KART, Controls(drift=True), 0.1)  # not told, with the wheel straight
+    assert read(reader=reader)["skid_seconds"] == pytest.approx(3.3)
+    reader.step(replace(KART, skid=1.2), Controls(steer=0.3, drift=True), 0.1)
+    reader.step(replace(KART, skid=1.4), Controls(steer=0.3, drift=True), 0.1)
+    assert read(reader=reader)["skid_right"] == -1.0
+    kart = replace(KART, skid=1.3)  # it falls after the end
     reader.step(kart, Controls(), 0.1)
     after = read(kart, reader=reader)
     assert (after["skid_right"], after["skid_seconds"], after["skid_level"]) == (0, 0, 0)
