@@ -114,8 +114,10 @@ def test_real_races_with_opponents_end_and_are_told(tmp_path: Path) -> None:
     assert fast > slow > 10
 
 
-def test_the_games_own_driver_gets_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has had another driver would refuse it."""
+def test_drivers_get_processes_that_can_have_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that has had another driver would refuse it; only the policy's draws."""
     together: list[list[Driver]] = []
 
     def run_once(_: Any, some: Sequence[Trial], *__: Any) -> Iterator[tuple[int, TrialResult]]:
@@ -126,5 +128,5 @@ def test_the_games_own_driver_gets_processes_of_its_own(monkeypatch: pytest.Monk
     drivers: list[Driver] = ["policy", "ai", "guide", "ai"]
     asked = [make_trial(driver, "bends", 0, 2, 1) for driver in drivers]
     results = list(run_trials(RACE, asked, lambda frames: frames))
-    assert together == [["policy", "guide"], ["ai", "ai"]]
+    assert together == [["policy"], ["ai", "ai"], ["guide"]]
     assert sorted(r.trial.driver for r in results) == sorted(drivers)

@@ -27,13 +27,15 @@ from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 
 Driver = Literal["policy", "guide", "ai", "straight", "random"]
-Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
-"""Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
+Act = Callable[[Any], NDArray[Any]]
+"""Takes observations, frame stacks `[N, T, H, W, C]`, states `[N, D]` or a dictionary of both, and
+gives actions `[N, ...]`."""
 
 STRAIGHT: dict[str, Any] = {
     "full": (1, 0, 1, 0, 0, 0, 0),
     "reduced": (1, 0, 1, 0, 0, 0),
     "race": (2, 2, 0, 0),
+    "fine": (2, 4, 0, 0, 0),
     "drive": (1, 1),
     "discrete": 0,
     "continuous": (0.0, 1.0),
@@ -68,9 +70,13 @@ class Trial:
     """Random actions at most before control begins."""
 
     def race(self, race: RaceConfig) -> RaceConfig:
-        """`race` as this trial has it; each begins on the grid, at any place with opponents."""
+        """`race` as this trial has it; each begins on the grid, at any place with opponents.
+
+        Nothing is drawn for drivers that do not look.
+        """
         return replace(
             race,
+            observation=race.observation if self.driver == "policy" else "state",
             track=(self.track,),
             track_weights=(),
             difficulty=self.difficulty,
@@ -119,12 +125,15 @@ class TrialResult:
 class TrialEnv(gymnasium.Env[Any, Any]):
     """A worker's environment: each reset takes the next trial that nobody has taken.
 
-    When none is left, it idles: black frames and no end.
+    When none is left, it idles: zeros to observe, and no end.
     """
 
-    def __init__(self, trials: Sequence[Trial], tickets: Path, race: RaceConfig) -> None:
-        """Share `trials` with all who count in the file `tickets`."""
-        self._trials, self._tickets, self._race = trials, tickets, race
+    def __init__(
+        self, trials: Sequence[Trial], tickets: Path, policy_race: RaceConfig, race: RaceConfig
+    ) -> None:
+        """Share `trials` of a policy's race with all who count in the file `tickets`."""
+        self._trials, self._tickets = trials, tickets
+        self._race = replace(policy_race, stack=race.stack)
         self._env = make_env(trials[0].race(race))
         self.observation_space = self._env.observation_space
         self.action_space = self._env.action_space
@@ -182,10 +191,8 @@ class TrialEnv(gymnasium.Env[Any, Any]):
             info["path"] = self._path
             info["outline"] = ends[:, [0, 2, 3, 5, 6]].round(2).tolist()
 
-    def _idle(self) -> NDArray[np.uint8]:
-        space = self.observation_space
-        assert isinstance(space, gymnasium.spaces.Box)
-        return np.zeros(space.shape, np.uint8)
+    def _idle(self) -> Any:
+        return _zeros(self.observation_space)
 
     def _take(self) -> int:
         """A number that no other worker gets."""
@@ -221,8 +228,7 @@ def run_trials(
         WorkersLostError: the game cannot run.
         RuntimeError: a trial's worker was lost each time.
     """
-    for ai in (False, True):  # a process of the game keeps its driver
-        left = [trial for trial in trials if (trial.driver == "ai") == ai]
+    for left in _batches(race, trials):
         for _ in range(ATTEMPTS):
             if not left:
                 break
@@ -235,29 +241,57 @@ def run_trials(
             raise RuntimeError(f"the game ended {ATTEMPTS} times in {left[0]}")
 
 
+def _batches(race: RaceConfig, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials, by what one process can drive: it keeps its driver and what it draws, and its
+    track if it draws nothing."""
+    batches: dict[tuple[str, bool, str], list[Trial]] = {}
+    for trial in trials:
+        own = trial.race(race)
+        kept = (own.driver, trial.driver == "policy", "" if own.draws else trial.track)
+        batches.setdefault(kept, []).append(trial)
+    return list(batches.values())
+
+
 def _run_once(
     race: RaceConfig,
     trials: Sequence[Trial],
     act: Act,
     workers: int,
 ) -> Iterator[tuple[int, TrialResult]]:
-    """Drive the trials; those whose workers are lost give nothing."""
+    """Drive the trials of a batch; those whose workers are lost give nothing."""
     count = min(workers, len(trials))
     # No spares: each would take a trial when it loads the game.
     config = WorkerConfig(num_envs=count, spares=0, max_losses=ATTEMPTS)
     with tempfile.TemporaryDirectory() as folder:
         tickets = Path(folder) / "tickets"
         tickets.touch()
-        make = partial(TrialEnv, list(trials), tickets)
-        with KartVectorEnv(race, config, 0, make) as envs:
+        make = partial(TrialEnv, list(trials), tickets, race)
+        with KartVectorEnv(trials[0].race(race), config, 0, make) as envs:
             lanes = [_Lane(race, batch) for batch in envs.start()]
+            if trials[0].driver != "policy":
+                act = _ignored(envs)
             for group, lane in enumerate(lanes):
-                envs.send(group, act(lane.stacks()))
+                envs.send(group, act(lane.observations()))
             while any(lane.busy for lane in lanes):
                 for group, lane in enumerate(lanes):
                     for number, info in lane.receive(envs.receive(group)):
                         yield number, _result(trials[number], info)
-                    envs.send(group, act(lane.stacks()))
+                    envs.send(group, act(lane.observations()))
+
+
+def _ignored(envs: KartVectorEnv) -> Act:
+    """Some actions, which count only where the policy drives."""
+    space = envs.single_action_space
+    shape = (len(envs.groups[0]), *(space.shape or ()))
+    actions = np.zeros(shape, space.dtype)
+    return lambda _: actions
+
+
+def _zeros(space: gymnasium.Space[Any]) -> Any:
+    """A member of a space of observations."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {name: _zeros(part) for name, part in space.items()}
+    return np.zeros(space.shape or (), space.dtype)
 
 
 def _result(trial: Trial, info: dict[str, Any]) -> TrialResult:
@@ -274,10 +308,12 @@ def plain_episode(episode: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Lane:
-    """One group of workers: its frame stacks, and the trials that it drives."""
+    """One group of workers: what it observes, and the trials that it drives."""
 
     def __init__(self, race: RaceConfig, batch: StepBatch) -> None:
-        self._stack = FrameStack(len(batch.first), race.stack, batch.frames.shape[1:])
+        self._stack: FrameStack | None = None
+        if batch.frames is not None:
+            self._stack = FrameStack(len(batch.first), race.stack, batch.frames.shape[1:])
         self._trials: dict[int, int] = {}
         self.receive(batch)
 
@@ -286,13 +322,18 @@ class _Lane:
         """Whether a trial is under way."""
         return bool(self._trials)
 
-    def stacks(self) -> NDArray[np.uint8]:
-        """`[G, T, H, W, C]`, the newest of each environment."""
-        return self._stack.stacks()
+    def observations(self) -> Any:
+        """The newest of each environment, as `Act` takes them."""
+        if self._stack is None:
+            return self._states
+        stacks = self._stack.stacks()
+        return stacks if self._states is None else {"frames": stacks, "state": self._states}
 
     def receive(self, batch: StepBatch) -> list[tuple[int, dict[str, Any]]]:
         """Take in a step: the trials that ended, and their last infos."""
-        self._stack.push(batch.frames, batch.first)
+        self._states = batch.states
+        if self._stack is not None and batch.frames is not None:
+            self._stack.push(batch.frames, batch.first)
         ended = [(self._trials[place], info) for place, info in batch.final_infos.items()]
         for place, info in batch.reset_infos.items():
             self._trials.pop(place, None)

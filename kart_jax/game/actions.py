@@ -1,6 +1,7 @@
 """Action sets: what an agent may choose from, by name, and what it means to the kart."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -87,6 +88,33 @@ class RaceActions:
         )
 
 
+class FineActions:
+    """Five parts: throttle (brake, none, full), steer in nine steps, drift, nitro, fire.
+
+    The steps are closer together the less they steer. A drift with the wheel straight steers a
+    hair to the right: with the wheel at 0 the game (pystk2 0.7.4) begins a drift to the left, and
+    does not tell of the skid.
+    """
+
+    STEPS = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0)
+    HAIR = 0.01
+    """The least steering with which the game tells of a skid."""
+    space: spaces.Space[Any] = spaces.MultiDiscrete([3, len(STEPS), 2, 2, 2])
+
+    def controls(self, action: Any) -> Controls:
+        """Part by part, in the order of the class's description."""
+        throttle, step, drift, nitro, fire = map(int, action)
+        steer = self.STEPS[step]
+        return Controls(
+            steer=steer if steer or not drift else self.HAIR,
+            acceleration=float(throttle == 2),
+            brake=throttle == 0,
+            fire=bool(fire),
+            drift=bool(drift),
+            nitro=bool(nitro),
+        )
+
+
 class ReducedActions:
     """Six parts: the full set without rescue, which a beginner presses too often."""
 
@@ -136,6 +164,7 @@ ACTION_SETS: dict[str, type[ActionSet]] = {
     "reduced": ReducedActions,
     "drive": DriveActions,
     "race": RaceActions,
+    "fine": FineActions,
     "discrete": ListedActions,
     "continuous": ContinuousActions,
 }
@@ -170,20 +199,24 @@ def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[
     Returns:
         `[N, ...]` actions of the space's type.
     """
-    actions = ACTION_SETS[action_set]()
     controls = np.asarray(controls, np.float32)
-    if isinstance(actions.space, spaces.Box):
+    if isinstance(ACTION_SETS[action_set].space, spaces.Box):
         steer, acceleration, brake = controls[:, :3].T
         return np.stack([steer, np.where(brake > 0, -1.0, acceleration)], -1).astype(np.float32)
-    members = _members(actions.space)
-    meanings = np.array([actions.controls(member) for member in members], np.float32)
+    members, meanings = _members(action_set)
     squared = np.square(controls[:, None] - meanings).sum(-1)
-    return np.asarray(members[squared.argmin(1)], actions.space.dtype)
+    return members[squared.argmin(1)]
 
 
-def _members(space: spaces.Space[Any]) -> NDArray[np.int64]:
-    """All members of a space of choices, `[M]` or `[M, parts]`."""
+@cache
+def _members(action_set: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """All members of a set of choices, `[M]` or `[M, parts]`, and their controls, `[M, 7]`."""
+    actions = ACTION_SETS[action_set]()
+    space = actions.space
     if isinstance(space, spaces.Discrete):
-        return np.arange(space.n)
-    assert isinstance(space, spaces.MultiDiscrete)
-    return np.array(list(np.ndindex(*space.nvec)))
+        members = np.arange(space.n)
+    else:
+        assert isinstance(space, spaces.MultiDiscrete)
+        members = np.array(list(np.ndindex(*space.nvec)))
+    meanings = np.array([actions.controls(member) for member in members], np.float32)
+    return members.astype(space.dtype), meanings

@@ -14,7 +14,7 @@ TICK = 1 / 120
 HEIGHT, WIDTH = 768, 1024
 """Pixels of the largest frame that the game draws without a display."""
 
-ActionSetName = Literal["full", "reduced", "race", "drive", "discrete", "continuous"]
+ActionSetName = Literal["full", "reduced", "race", "fine", "drive", "discrete", "continuous"]
 RewardName = Literal["progress", "original"]
 Layout = Literal["thwc", "thw", "hwc"]
 Direction = Literal["forward", "reverse", "both"]
@@ -83,7 +83,8 @@ class RaceConfig:
 
     action_set: ActionSetName = "full"
     """`full`: the seven parts; `reduced`: without rescue; `race`: throttle (brake, none,
-    full), steer in five steps, drift, nitro; `drive`: throttle (no, yes) and steer (left, none,
+    full), steer in five steps, drift, nitro; `fine`: throttle, steer in nine steps, drift, nitro,
+    fire; `drive`: throttle (no, yes) and steer (left, none,
     right); `discrete`: a list of useful combinations; `continuous`:
     steer and throttle, each -1 to 1."""
     reward: RewardName = "progress"

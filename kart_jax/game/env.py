@@ -18,7 +18,7 @@ from kart_jax.game.observation import Frame, FrameStack, make_frame, observation
 from kart_jax.game.rewards import Reward
 from kart_jax.game.road import Road
 from kart_jax.game.start import DRAWN_SEEDS, check_options, draw_start, take_start
-from kart_jax.game.state import Standing, State, StateReader
+from kart_jax.game.state import Standing, State, StateReader, road_of
 from kart_jax.validation import check
 
 
@@ -57,10 +57,12 @@ class KartEnv(gym.Env[Any, Any]):
         self.observation_space = observation_space(self.config)
         self._actions = ACTION_SETS[self.config.action_set]()
         self.action_space = self._actions.space
+        self._meanings: dict[bytes, Controls] = {}
         self._reward = Reward(self.config.reward, dict(self.config.reward_weights))
         self._stack = FrameStack(self.config)
         self._road: Road | None = None
         self._reader: StateReader | None = None
+        self._controls, self._items_change = Controls(), False
         self._race: Race | None = None
         self._episode: Episode | None = None
         self._guide: Guide | None = None
@@ -107,10 +109,7 @@ class KartEnv(gym.Env[Any, Any]):
         race, episode = self._playing()
         if self._end:
             raise GameError(f"the episode has ended ({self._end}): call reset() before step()")
-        controls = Controls()
-        if self.config.driver == "agent":
-            check_action(self.action_space, action)
-            controls = self._actions.controls(action)
+        controls = Controls() if self.config.driver == "ai" else self._meaning(action)
         before = episode.kart
         driven = []
         for _ in range(self.config.action_repeat):
@@ -124,6 +123,7 @@ class KartEnv(gym.Env[Any, Any]):
                 self._reader.step(kart, held, self.config.step_seconds)
         if driven:
             controls = mean_controls(driven)
+        self._controls = controls
         outcome, end = episode.end_action(controls, before)
         self._end = end
         reward, terms = self._reward(outcome)
@@ -137,6 +137,18 @@ class KartEnv(gym.Env[Any, Any]):
             info["end"] = end
             info["episode"] = episode.summary(self._start.track, end)
         return self._observe(), reward, end == "finished", end not in ("", "finished"), info
+
+    def _meaning(self, action: Any) -> Controls:
+        """The controls of an action, which is looked up where it was met before."""
+        known = isinstance(action, np.ndarray) and action.dtype == self.action_space.dtype
+        key = action.tobytes() if known and action.dtype.kind == "i" else b""
+        if key not in self._meanings:
+            check_action(self.action_space, action)
+            controls = self._actions.controls(action)
+            if not key:
+                return controls
+            self._meanings[key] = controls
+        return self._meanings[key]
 
     def _playing(self) -> tuple[Race, Episode]:
         if self._race is None or self._episode is None:
@@ -161,7 +173,8 @@ class KartEnv(gym.Env[Any, Any]):
 
     def _begin_state(self, race: Race) -> StateReader:
         if self._road is None or self._road.line is not race.line:
-            self._road = Road(race.line)
+            self._road = road_of(race.line)
+        self._controls, self._items_change = Controls(), False
         return StateReader(self._road, race.items())
 
     def _observe(self) -> Any:
@@ -175,8 +188,10 @@ class KartEnv(gym.Env[Any, Any]):
     def _read_state(self, reader: StateReader) -> State:
         race, episode = self._playing()
         others = race.others() if self.config.karts > 1 else ()
-        if episode.steps % round(1.0 / self.config.step_seconds) == 0:
-            reader.set_items(race.items())  # they change seldom, and are slow to ask for
+        # What lies on the road changes when karts use what they hold; to ask for it takes time.
+        self._items_change |= self.config.karts > 1 or self._controls.fire
+        if self._items_change and episode.steps % round(1.0 / self.config.step_seconds) == 0:
+            reader.set_items(race.items())
         standing = Standing(
             self.config.laps, episode.progress.along, episode.seconds, episode.idle_seconds
         )

@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.config import RaceConfig
@@ -61,7 +59,7 @@ class Episode:
         before, driven = self.kart, self.progress.driven
         self.kart = kart
         self.steps += 1
-        travelled = float(np.linalg.norm(kart.location - before.location))
+        travelled = math.dist(kart.location.tolist(), before.location.tolist())
         carried = kart.speed == 0.0 and travelled > CARRIED
         if carried:
             if self.seconds - self._carried_at > RESCUE_PAUSE:

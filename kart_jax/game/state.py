@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kart_jax.game.actions import Controls
-from kart_jax.game.centreline import Place
+from kart_jax.game.actions import Controls, FineActions
+from kart_jax.game.centreline import STRAY, CentreLine, Place
 from kart_jax.game.engine.race import Item, KartState
 from kart_jax.game.rewards import NOTHING
-from kart_jax.game.road import Road, Stretch
+from kart_jax.game.road import Road, RoadAhead
 
 Floats = npt.NDArray[np.float64]
 State = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ POWERUPS = ("ZIPPER", "BUBBLEGUM", "CAKE", "BOWLING", "PLUNGER", "SWATTER")
 ATTACHMENTS = ("PARACHUTE", "ANVIL", "BOMB", "BUBBLEGUM_SHIELD")
 """What sticks to a kart and counts, by the game's names."""
 LEVELS = (1.0, 3.0)
-"""Seconds of skidding that earn a burst of speed, and a stronger one."""
+"""Seconds beyond which a skid earns a burst of speed, and a stronger one."""
 
 
 class Field(NamedTuple):
@@ -153,11 +153,13 @@ NAMES = tuple(field.name for field in FIELDS)
 SIZE = len(FIELDS)
 
 _SCALES = np.array([field.scale for field in FIELDS])
+_PARTS = 1.0 / _SCALES
 _PLACES = {name: number for number, name in enumerate(NAMES)}
-_AHEAD, _TURNS = np.array(AHEAD), np.array((0, *TURNS))
+_OWNED, _RACE = _PLACES["skid"], _PLACES["lap_sin"]
 _ROUNDING = 1e-6
-_FAR = 1e6
-"""Metres: where what is not there lies."""
+_NO_ITEM = (0.0,) * 4
+_Lying = tuple[int, float, float, float]
+"""Number of an item's kind, and where it lies."""
 
 
 def encode(values: Mapping[str, float]) -> State:
@@ -173,7 +175,10 @@ def encode(values: Mapping[str, float]) -> State:
 
 
 def _scaled(raw: Floats) -> State:
-    return np.clip(raw / _SCALES, -LIMIT, LIMIT).astype(np.float32)
+    scaled = raw * _PARTS
+    np.maximum(scaled, -LIMIT, out=scaled)  # np.clip takes twice as long
+    np.minimum(scaled, LIMIT, out=scaled)
+    return scaled.astype(np.float32)
 
 
 class Standing(NamedTuple):
@@ -188,41 +193,49 @@ class Standing(NamedTuple):
     """Game seconds without another metre of progress."""
 
 
+def road_of(line: CentreLine) -> Road:
+    """The road as the state describes it."""
+    return Road(line, AHEAD, TURNS)
+
+
 class StateReader:
     """Reads the state of one kart, step after step, from GO on."""
 
     def __init__(self, road: Road, items: Sequence[Item]) -> None:
-        """Begin a race on a road with items on it."""
+        """Begin a race on a road, one of `road_of`, with items on it."""
         self._road = road
         self._controls = Controls()
         self._skid, self._side, self._skid_seconds = 1.0, 0.0, 0.0
         self._raw = np.zeros(SIZE)
-        self._points = self._part("road_4_right", len(AHEAD) * 4).reshape(-1, 4)
-        self._items_near = self._part("nitro_1_present", len(ITEMS) * NEAREST * 4)
-        self._items_near = self._items_near.reshape(len(ITEMS), NEAREST, 4)
-        self._karts_near = self._part("kart_1_present", NEAREST * 6).reshape(-1, 6)
+        self._points = self._entries("road_4_right", len(AHEAD) * 4).reshape(-1, 4)
+        self._items_near = self._entries("nitro_1_present", len(ITEMS) * NEAREST * 4)
+        self._karts_near = self._entries("kart_1_present", NEAREST * 6).reshape(-1, 6)
         self.set_items(items)
 
-    def _part(self, first: str, length: int) -> Floats:
+    def _entries(self, first: str, length: int) -> Floats:
         """A view of some entries."""
         start = _PLACES[first]
         return self._raw[start : start + length]
 
     def set_items(self, items: Sequence[Item]) -> None:
         """Take what lies on the road from now on."""
-        kinds = [[item.location for item in items if item.kind == kind] for kind in ITEMS]
-        self._items = np.full((len(ITEMS), max(NEAREST, *map(len, kinds)), 3), _FAR)
-        for row, locations in zip(self._items, kinds, strict=True):
-            row[: len(locations)] = np.reshape(locations, (-1, 3))
+        self._items = [
+            (ITEMS.index(item.kind), *item.location.tolist())
+            for item in items
+            if item.kind in ITEMS
+        ]
+        self._items_around: dict[int, list[_Lying]] = {}
 
     def step(self, kart: KartState, controls: Controls, seconds: float) -> None:
         """Take in a step of the game of so many seconds, in which the controls were held."""
-        if kart.skid <= 1.0 or kart.skid < self._skid:  # it falls after the end
-            self._skid_seconds = self._side = 0.0
-        else:
+        # With the wheel straight the game does not tell of a skid that goes on.
+        unseen = self._side != 0.0 and controls.drift and abs(controls.steer) < FineActions.HAIR
+        if unseen or (kart.skid > 1.0 and kart.skid >= self._skid):  # it falls after the end
             self._skid_seconds += seconds
             if self._side == 0.0:  # the wheel does not change it any more
                 self._side = math.copysign(1.0, controls.steer)
+        else:
+            self._skid_seconds = self._side = 0.0
         self._skid = kart.skid
         self._controls = controls
 
@@ -230,80 +243,65 @@ class StateReader:
         self, kart: KartState, place: Place, standing: Standing, others: Sequence[KartState] = ()
     ) -> State:
         """The state of the kart at a place of the road, among other karts: [SIZE]."""
-        stretch, metres = self._road.ahead(place)
-        whole = int(metres)
-        part = metres - whole
+        road = self._road.look(place)
         sin, cos = math.sin(kart.heading), math.cos(kart.heading)
-        # Takes what is seen from above and the height to right, ahead and up.
+        # Takes what is given along the world's axes, y up, to right, ahead and up.
         to_kart = np.array([[cos, sin, 0.0], [0.0, 0.0, 1.0], [-sin, cos, 0.0]])
-        at = whole + _AHEAD
-        points = stretch.points[at] * (1.0 - part) + stretch.points[at + 1] * part
-        self._points[:, :3] = (points - kart.location) @ to_kart
-        self._points[:, 3] = stretch.half_widths[at]
-        self._see_items(kart, to_kart)
+        self._points[:, :3] = (road.points - kart.location) @ to_kart
+        self._points[:, 3] = road.half_widths
+        self._see_items(kart, place.node, sin, cos)
         if others:
             self._see_karts(kart, others, to_kart)
         raw = self._raw
-        motion = self._motion(kart) + self._place(kart, place, stretch, whole)
-        raw[: len(motion)] = motion
-        own = self._belongings(kart)
-        first = _PLACES["skid"]
-        raw[first : first + len(own)] = own
-        raw[_PLACES["lap_sin"] :] = self._race(standing)
+        placed = _motion(kart) + _place(kart, place, road)
+        raw[: len(placed)] = placed
+        owned = self._belongings(kart)
+        raw[_OWNED : _OWNED + len(owned)] = owned
+        raw[_RACE:] = self._race(standing)
         return _scaled(raw)
-
-    def _motion(self, kart: KartState) -> list[float]:
-        return [
-            kart.speed,
-            *kart.local_velocity.tolist(),
-            kart.yaw_rate,
-            kart.pitch,
-            kart.roll,
-            kart.on_road,
-            kart.jumping,
-        ]
-
-    def _place(self, kart: KartState, place: Place, stretch: Stretch, metres: int) -> list[float]:
-        error = kart.heading - place.direction
-        half_width = float(stretch.half_widths[metres])
-        headings = stretch.headings[metres + _TURNS].tolist()
-        return [
-            math.sin(error),
-            math.cos(error),
-            place.lateral,
-            half_width,
-            half_width + place.lateral,
-            half_width - place.lateral,
-            float(kart.location[1] - stretch.points[metres, 1]),
-            *(heading - headings[0] for heading in headings[1:]),
-            float(stretch.to_turn[metres]),
-        ]
 
     def _belongings(self, kart: KartState) -> list[float]:
         held = [float(kart.powerup == name) for name in POWERUPS]
-        other = float(kart.powerup != NOTHING and not any(held))
+        other = kart.powerup != NOTHING and not any(held)
         return [
             kart.skid - 1.0,
             self._side,
             self._skid_seconds,
-            float(sum(self._skid_seconds >= seconds - _ROUNDING for seconds in LEVELS)),
+            float(sum(self._skid_seconds > seconds + _ROUNDING for seconds in LEVELS)),
             kart.energy,
             float(kart.powerups),
             *held,
-            other,
+            float(other),
             *(float(kart.attachment == name) for name in ATTACHMENTS),
         ]
 
-    def _see_items(self, kart: KartState, to_kart: Floats) -> None:
+    def _see_items(self, kart: KartState, node: int, sin: float, cos: float) -> None:
         """Describe the nearest items of each kind."""
-        local = (self._items - kart.location) @ to_kart
-        right, ahead, up = local[..., 0], local[..., 1], local[..., 2]
-        near = (ahead > PASSED) & (ahead < ITEM_RANGE) & (np.abs(up) < ITEM_HEIGHT)
-        order = np.where(near, right * right + ahead * ahead, np.inf).argsort(1)[:, :NEAREST]
-        present = np.take_along_axis(near, order, 1)
-        self._items_near[..., 0] = present
-        nearest = np.take_along_axis(local, order[..., None], 1)
-        self._items_near[..., 1:] = np.where(present[..., None], nearest, 0.0)
+        around = self._items_around.get(node)
+        if around is None:
+            around = self._items_around[node] = self._near_segment(node)
+        x, y, z = kart.location.tolist()
+        found: list[list[tuple[float, ...]]] = [[] for _ in ITEMS]
+        for kind, item_x, item_y, item_z in around:  # so few that NumPy would take longer
+            aside, up, along = item_x - x, item_y - y, item_z - z
+            ahead = sin * aside + cos * along
+            if PASSED < ahead < ITEM_RANGE and abs(up) < ITEM_HEIGHT:
+                right = cos * aside - sin * along
+                found[kind].append((right * right + ahead * ahead, right, ahead, up))
+        seen: list[float] = []
+        for items in found:
+            items.sort()
+            for _, right, ahead, up in items[:NEAREST]:
+                seen += (1.0, right, ahead, up)
+            seen += _NO_ITEM * (NEAREST - len(items))
+        self._items_near[:] = seen
+
+    def _near_segment(self, node: int) -> list[_Lying]:
+        """The items that a kart on a segment of the road, or beside it, may see."""
+        line = self._road.line
+        x, y, z = line.start[node].tolist()
+        reach = ITEM_RANGE + float(np.linalg.norm(line.span[node])) + line.widths[node] / 2 + STRAY
+        return [item for item in self._items if math.dist(item[1:], (x, y, z)) < reach]
 
     def _see_karts(self, kart: KartState, others: Sequence[KartState], to_kart: Floats) -> None:
         """Describe the nearest other karts."""
@@ -336,3 +334,30 @@ class StateReader:
             float(held.drift),
             float(held.nitro),
         ]
+
+
+def _motion(kart: KartState) -> list[float]:
+    return [
+        kart.speed,
+        *kart.local_velocity.tolist(),
+        kart.yaw_rate,
+        kart.pitch,
+        kart.roll,
+        float(kart.on_road),
+        float(kart.jumping),
+    ]
+
+
+def _place(kart: KartState, place: Place, road: RoadAhead) -> list[float]:
+    error = kart.heading - place.direction
+    return [
+        math.sin(error),
+        math.cos(error),
+        place.lateral,
+        road.half_width,
+        road.half_width + place.lateral,
+        road.half_width - place.lateral,
+        float(kart.location[1]) - road.height,
+        *road.turns.tolist(),
+        road.to_turn,
+    ]

@@ -17,6 +17,7 @@ from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.protocol import Layout
+from kart_jax.workers.tracks import races_of
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.faults import make_reporting
 
@@ -81,7 +82,7 @@ def test_equals_gymnasium_step_by_step(envs: KartVectorEnv) -> None:
 @pytest.mark.parametrize("mode", MODES, ids=IDS)
 def test_states_travel_with_or_without_frames(observation: Any, mode: WorkerConfig) -> None:
     """Against SyncVectorEnv, step by step; the trainer's batches hold the same."""
-    race = replace(RACE, observation=observation)
+    race = replace(RACE, track="one", observation=observation, time_limit=3.0)
     peers = SyncVectorEnv(
         [lambda: make_env(race)] * 4, autoreset_mode=AutoresetMode.SAME_STEP, copy=True
     )
@@ -112,6 +113,23 @@ def test_states_travel_with_or_without_frames(observation: Any, mode: WorkerConf
                 np.testing.assert_array_equal(batch.states, states[members.start : members.stop])
                 assert (batch.frames is None) == (observation == "state")
                 assert not batch.states.flags.writeable
+
+
+def test_environments_that_do_not_draw_keep_one_track_each() -> None:
+    race = replace(RACE, track=("one", "two", "three"), observation="state")
+    with KartVectorEnv(race, WorkerConfig(num_envs=4), seed=0) as envs:
+        kept = [envs.reset(seed=seed)[1]["track"].tolist() for seed in range(3)]
+    assert kept == [["one", "two", "three", "one"]] * 3
+    with KartVectorEnv(race, WorkerConfig(num_envs=2), seed=0, first=2) as envs:
+        assert envs.reset()[1]["track"].tolist() == ["three", "one"]
+
+
+def test_tracks_are_kept_as_often_as_their_weights_say() -> None:
+    race = replace(RACE, track=("one", "two"), track_weights=(3.0, 1.0), observation="state")
+    tracks = [one.track for one in races_of(race, 0, 8)]
+    assert tracks.count(("one",)) == 6
+    assert tracks == [one.track for one in races_of(race, 0, 3) + races_of(race, 3, 5)]
+    assert all(one.track_weights == () for one in races_of(race, 0, 8))
 
 
 def test_same_seed_same_race_and_reset_starts_over(envs: KartVectorEnv) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -311,7 +312,7 @@ class Race:
         """What lies on the road."""
         found = []
         for item in self._world.items:
-            kind, radius, height = _ITEMS.get(item.type.name, _OTHER)
+            kind, radius, height = _ITEMS.get(_name(item.type), _OTHER)
             found.append(Item(kind, np.array(item.location, np.float64), radius, height))
         return found
 
@@ -368,6 +369,7 @@ def _kart_state(kart: Any) -> KartState:
     location = np.array(kart.location)
     ahead = (kart.front - location).tolist()
     w, x, y, z = kart.rotation.tolist()
+    powerup = kart.powerup
     return KartState(
         location=location,
         velocity=np.array(kart.velocity),
@@ -378,15 +380,26 @@ def _kart_state(kart: Any) -> KartState:
         finished=kart.has_finished_race,
         position=kart.position,
         energy=kart.energy,
-        powerup=kart.powerup.type.name,
+        powerup=_name(powerup.type),
         skid=kart.skeed_factor,
         local_velocity=np.array(kart.velocity_lc),
         yaw_rate=float(kart.angular_velocity[1]),
         pitch=math.asin(_within(2 * (w * x - y * z))),
         roll=math.asin(_within(2 * (x * y + w * z))),
-        powerups=kart.powerup.num,
-        attachment=kart.attachment.type.name,
+        powerups=powerup.num,
+        attachment=_name(kart.attachment.type),
     )
+
+
+def _name(member: Any) -> str:
+    """The name of a member of one of the game's enumerations."""
+    return _known_name(type(member), member)
+
+
+@cache
+def _known_name(enumeration: type, member: Any) -> str:
+    """It is slow to ask for. (Members of different enumerations may be equal.)"""
+    return str(member.name)
 
 
 def _within(part: float) -> float:
