@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kart_jax.cli.command import command, interpreter
+from kart_jax.cli.command import UNFINISHED, command, interpreter
 from kart_jax.cli.options import parse_all
 from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.game import make_env
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the command line says; the exit status is 0, or 1 with an error printed."""
+    """Train as the command line says.
+
+    The exit status is 0, or 1 with an error printed, or `UNFINISHED` where a signal ended the run.
+    """
     config, cluster = parse_all(arguments)
     return run(config, cluster=cluster)
 
@@ -65,7 +68,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         if processes.is_first and not config.run.quiet:
             print(f"Training in {run_dir}; {first_stage(config, run_dir)}.", flush=True)
         deadline = time.monotonic() + 60 * (config.run.minutes or float("inf"))
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(config.run.grace))
         stack.enter_context(StopRelay(stop))
         this = Run(config, run_dir, processes, stop, Stopwatch(), deadline)
         try:
@@ -76,7 +79,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     leave()
     if processes.is_first and not config.run.quiet:
         _show(run_dir, finished)
-    return 0
+    return 0 if finished else UNFINISHED
 
 
 def begin(run: "Run", make: MakeEnv) -> "Source | None":
