@@ -120,7 +120,7 @@ class Trainer:
         )
 
     def train(self, source: Source | None) -> bool:
-        """Run from `source` to the end; return whether nobody asked it to stop."""
+        """Run from `source` to the end; return whether no stop was asked for before it."""
         finished = False
         with self.console, jax.transfer_guard("disallow"):
             try:
@@ -134,7 +134,7 @@ class Trainer:
                 raise
             self.save_last()
             if finished:
-                finished = self.finish_video()
+                self.processes.in_first(self.finish_video)
         self.console.show_end(finished, self.step, self.target_reached, self.stopwatch)
         return finished
 
@@ -238,13 +238,11 @@ class Trainer:
             self.console.show(self.step, metrics)
 
     def evaluate(self) -> None:
-        """Race the policy as it is, and save it if it is the best so far."""
-        self.processes.together(self.evaluate_in_first)
+        """Race the policy as it is, in the first process, and save it if it is the best so far."""
+        self.processes.in_first(self.evaluate_here)
 
-    def evaluate_in_first(self) -> None:
-        """As `evaluate`, in the first process alone."""
-        if not self.processes.is_first:
-            return
+    def evaluate_here(self) -> None:
+        """As `evaluate`, in this process."""
         variables, _ = self.learner.save_state()
         with self.stopwatch("evaluate"), self.run.stop.interrupting():
             metrics = self.evaluator.evaluate(variables)
@@ -288,17 +286,15 @@ class Trainer:
             CheckpointError: it could not be saved.
         """
         self.save()
-        if self.processes.any(not self.checkpoints.wait()):
+        saved = self.processes.in_first(self.checkpoints.wait)
+        if self.processes.any(saved is False):
             raise CheckpointError("the last checkpoint could not be saved")
 
-    def finish_video(self) -> bool:
-        """Wait for the last video; return whether no stop cut it short."""
-        try:
-            with self.run.stop.interrupting(), self.stopwatch("finish the last video"):
-                self.recorder.close(wait=True)
-        except Interrupted:
-            return False
-        return True
+    def finish_video(self) -> None:
+        """Wait for the last video; a stop abandons it, and the run has come to its end still."""
+        stop, stopwatch = self.run.stop, self.stopwatch
+        with contextlib.suppress(Interrupted), stop.interrupting(), stopwatch("finish the video"):
+            self.recorder.close(wait=True)
 
     def restore(self, source: Source | None) -> None:
         """Load what the run begins with; a new network needs nothing."""
