@@ -41,6 +41,9 @@ class RunConfig:
     """A run, checkpoint, exported folder or shipped policy's name to begin with."""
     checkpoint_steps: int = 20_000
     """Policy steps between checkpoints."""
+    grace: float = 9.0
+    """Seconds from a request to stop until the process ends as it is; fewer than whoever asks
+    waits (Docker: 10, Kubernetes: 30), more than a gradient step and a save take."""
     keep: int = 3
     """Checkpoints to keep, newest first; the best one is kept too."""
     eval_steps: int = 0
@@ -68,6 +71,7 @@ class RunConfig:
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         self._check_target()
         check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        check(self.grace > 0, "grace", self.grace, "more than 0")
         check(self.seed >= 0, "seed", self.seed, "at least 0")
         if self.resume and self.run_dir is None:
             raise ValueError("resume does not say which run: add --run-dir RUN, the run's folder")
@@ -148,6 +152,14 @@ class TrainConfig:
     def steps_per_update(self) -> int:
         """Policy steps of one rollout of this process's environments."""
         return self.workers.num_envs * self.ppo.rollout_length
+
+    @property
+    def imitation_memory(self) -> int:
+        """Bytes of the frames that imitation learns from: all, and a round's twice to save it."""
+        steps, race = self.imitation.imitation_steps, self.race
+        if self.run.init_from is not None or not steps:
+            return 0
+        return (steps + self.imitation.round_steps) * race.height * race.width * race.channels
 
     @property
     def observation_shape(self) -> tuple[int, int, int, int] | None:

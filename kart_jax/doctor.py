@@ -100,13 +100,17 @@ def check_libraries() -> Check:
 
 
 def check_memory(config: TrainConfig) -> Check:
-    """Is there memory for the workers?"""
+    """Is there memory for the workers, and for the frames that imitation learns from?"""
     free, spares = free_memory(), config.workers.spares
-    processes = config.workers.num_envs + spares
+    processes, frames = config.workers.num_envs + spares, config.imitation_memory
     found = f"{_size(free)} free, {processes} workers take {_size(processes * WORKER_MEMORY)}"
-    if free < processes * WORKER_MEMORY:
-        fit = free // WORKER_MEMORY - spares
+    if frames:
+        found += f", imitation's frames {_size(frames)}"
+    if free < processes * WORKER_MEMORY + frames:
+        fit = (free - frames) // WORKER_MEMORY - spares
         remedy = f"train with --num-envs {fit} or fewer" if fit > 0 else "free some memory"
+        if frames > free // 2:
+            remedy = "train with fewer --imitation-steps or smaller frames"
         return Check("memory", "FAILED", found, remedy)
     return Check("memory", "ok", found)
 

@@ -6,7 +6,7 @@ What `python -m kart_jax.train --imitation-steps N` begins with, by itself.
 import sys
 from collections.abc import Sequence
 
-from kart_jax.cli.command import command, interpreter
+from kart_jax.cli.command import UNFINISHED, command, interpreter
 from kart_jax.cli.options import parse_all
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.imitation.stage import FOLDER, imitate
@@ -19,7 +19,7 @@ from kart_jax.validation import check
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Imitate as the command line, which is that of `train`, says."""
+    """Imitate as the command line, which is that of `train`, says; so is the exit status."""
     config, cluster = parse_all(arguments, "python -m kart_jax.imitate")
     steps, source = config.imitation.imitation_steps, config.run.init_from
     check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check(not cluster.distributed, "distributed", True, "False: one process imitates")
     check_installed(config.race)
     prepare_jax()
-    with open_run(config) as run_dir, StopRequest() as stop:
+    with open_run(config) as run_dir, StopRequest(config.run.grace) as stop:
         try:
             imitate(config, policy_spec(config), run_dir, stop)
         except Interrupted:
             print(f"{interpreter()} -m kart_jax.imitate --resume --run-dir {run_dir}")
-        else:
-            print(f"{interpreter()} -m kart_jax.play {run_dir / FOLDER} --episodes 3")
+            return UNFINISHED
+        print(f"{interpreter()} -m kart_jax.play {run_dir / FOLDER} --episodes 3")
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kart_jax.cli.command import command, interpreter
+from kart_jax.cli.command import UNFINISHED, command, interpreter
 from kart_jax.cli.options import parse_all
 from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.game import make_env
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the command line says; the exit status is 0, or 1 with an error printed."""
+    """Train as the command line says.
+
+    The exit status is 0, or 1 with an error printed, or `UNFINISHED` where a signal ended the run.
+    """
     config, cluster = parse_all(arguments)
     return run(config, cluster=cluster)
 
@@ -66,24 +69,22 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         if processes.is_first and not config.run.quiet:
             print(f"Training in {run_dir}; {first_stage(config, run_dir)}.", flush=True)
         deadline = time.monotonic() + 60 * (config.run.minutes or float("inf"))
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(config.run.grace))
         stack.enter_context(StopRelay(stop))
         this = Run(config, run_dir, processes, stop, Stopwatch(), deadline)
         try:
-            source = processes.together(lambda: begin(this, make))
+            source = processes.in_first(lambda: begin(this, make))
             finished = train(this, source, make)
         except Interrupted:  # before the first rollout: nothing was learnt yet
             finished = False
     leave()
     if processes.is_first and not config.run.quiet:
-        _show(run_dir, finished)
-    return 0
+        _show(run_dir, drive=finished and stop.name is None)
+    return 0 if finished else UNFINISHED
 
 
 def begin(run: "Run", make: MakeEnv) -> "Source | None":
     """Find what a run begins with; a policy that is to imitate first does so now.
-
-    Of several processes the first alone has it.
 
     Raises:
         Interrupted: a stop was asked for; imitation's rounds so far are saved.
@@ -92,8 +93,6 @@ def begin(run: "Run", make: MakeEnv) -> "Source | None":
     from kart_jax.run_folder.loading import load_policy
     from kart_jax.run_folder.source import find_source, policy_spec
 
-    if not run.processes.is_first:
-        return None
     source = find_source(run.config, run.folder)
     if source is not None or not run.config.imitation.imitation_steps:
         return source
@@ -163,11 +162,11 @@ def first_stage(config: TrainConfig, run_dir: Path) -> str:
     return f"{first}, which count but are not cut short by --minutes {config.run.minutes:g}"
 
 
-def _show(run_dir: Path, finished: bool) -> None:
-    """Drive the trained policy once and say where to look next."""
+def _show(run_dir: Path, drive: bool) -> None:
+    """Say where to look next; `drive` the trained policy once before."""
     from kart_jax.run_folder.checkpoints import ever_saved
 
-    if finished:
+    if drive:
         print("\nOne greedy episode of the trained policy:", flush=True)
         # In a process of its own: the game may crash, and the run is saved already.
         play = [sys.executable, "-m", "kart_jax.play", str(run_dir), "--episodes", "1"]

@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import ctypes
+import gc
 import os
+import sys
+from collections.abc import Iterator
 
 import platformdirs
 import pytest
@@ -11,6 +15,16 @@ from kart_jax.game.engine.data import find_data
 CACHE = platformdirs.user_cache_path("kart_jax") / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Drop the programs that a file's tests compiled: together they take gigabytes."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

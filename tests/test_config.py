@@ -44,6 +44,33 @@ def test_a_saved_configuration_is_a_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--config", "mine.json"], "config = 'mine.json' .* left out with --resume"),
+        (["--preset", "gpu"], "preset = 'gpu' .* cpu, its own, or left out"),
+        (["--preset", "cpu"], None),
+        ([], None),
+    ],
+)
+def test_what_a_resumed_run_would_ignore_is_refused(
+    tmp_path: Path, flags: list[str], named: str | None
+) -> None:
+    config.save(PRESETS["cpu"], tmp_path / "config.json")
+    resume = ["--resume", "--run-dir", str(tmp_path), *flags]
+    if named is None:
+        assert parse(resume).network == PRESETS["cpu"].network
+    else:
+        with pytest.raises(ValueError, match=named):
+            parse(resume)
+
+
+def test_another_preset_than_that_of_a_saved_configuration_is_refused(tmp_path: Path) -> None:
+    config.save(PRESETS["cpu"], tmp_path / "mine.json")
+    with pytest.raises(ValueError, match=r"preset = 'seed' .* cpu, its own"):
+        parse(["--config", str(tmp_path / "mine.json"), "--preset", "seed"])
+
+
+@pytest.mark.parametrize(
     ("part", "name", "value", "message"),
     [
         ("ppo", "minibatches", 5, "minibatches = 5 .* divisor of rollout_length"),
@@ -103,7 +130,7 @@ def test_a_wrong_preset_is_refused_in_the_commands_name(
         parse(["--preset", "tpu"])
     error = capsys.readouterr().err
     assert "python -m kart_jax.train: error:" in error
-    assert "'cpu', 'gpu', 'seed'" in error
+    assert all(f"'{name}'" in error for name in PRESETS)
 
 
 def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,11 @@ import kart_jax
 from kart_jax import export
 from kart_jax.config import RunConfig, TrainConfig
 from kart_jax.imitation.config import ImitationConfig
+from kart_jax.policy.exported import describe_training
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import loading
 from kart_jax.run_folder.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from kart_jax.run_folder.loading import SHIPPED, shipped_policies
 from tests.helpers.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
 
 ALONE = """
@@ -64,8 +66,8 @@ def exported(run: Path) -> Path:
 @pytest.mark.parametrize(
     ("imitated", "step", "training"),
     [
-        (0, 20, "for 20 steps"),
-        (5000, 0, "by imitation of the guide for 5,000 steps"),
+        (0, 20, "by PPO for 20 steps"),
+        (5000, 0, "by imitation of the guide for 5,000 steps alone"),
         (5000, 20, "by imitation of the guide for 5,000 steps, then by PPO for 20"),
     ],
 )
@@ -78,10 +80,22 @@ def test_the_readme_tells_of_imitation(
     assert f"Trained by kart_jax on bends, {training}.\n" in readme
 
 
+@pytest.mark.parametrize("name", shipped_policies())
+def test_a_shipped_policys_card_tells_what_it_learnt_from(name: str) -> None:
+    """As the generator of cards would, of steps that its text and its configuration agree with."""
+    readme = (SHIPPED / name / "README.md").read_text()
+    card = json.loads((SHIPPED / name / "policy.json").read_text())
+    training = describe_training(card["step"], card["imitated"], begun=False)
+    assert f"Trained by kart_jax on {name}, {training}." in readme
+    assert ("No PPO" in " ".join(readme.split())) == (card["step"] == 0)
+    assert card["imitated"] == card["config"]["imitation"]["imitation_steps"]
+
+
 def test_a_policy_that_began_with_another_was_not_imitated(tmp_path: Path) -> None:
     write_checkpoints(tmp_path / "run", {20: None}, 5000, init_from="lighthouse")
     export.export(str(tmp_path / "run"), tmp_path / "exported")
-    assert "for 20 steps" in (tmp_path / "exported/README.md").read_text()
+    readme = (tmp_path / "exported/README.md").read_text()
+    assert "by PPO for 20 steps, from another policy on." in readme
 
 
 def some_frames(batch: int) -> np.ndarray:

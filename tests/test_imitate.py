@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kart_jax import imitate, train
+from kart_jax.cli.command import UNFINISHED
 from kart_jax.cli.options import parse
 from kart_jax.evaluation.trials import make_trial, run_trials
 from kart_jax.game import RaceConfig
@@ -73,7 +74,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_round(
         return learn(cloner, *arguments)
 
     monkeypatch.setattr(Cloner, "learn", learn_until_stopped)
-    assert imitate.main([*FLAGS, "--run-dir", str(run_dir)]) == 0
+    assert imitate.main([*FLAGS, "--run-dir", str(run_dir)]) == UNFINISHED
     said = capsys.readouterr().out
     assert f"imitate --resume --run-dir {run_dir}" in said
     assert "imitation 2/4" in said

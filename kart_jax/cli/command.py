@@ -15,6 +15,9 @@ from kart_jax.validation import check
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
+UNFINISHED = os.EX_TEMPFAIL
+"""75: a run was asked to stop before its end, and `--resume` goes on with it. Schedulers tell by
+it that a run is not done; it is the same whichever signal asked, and in every process."""
 
 
 class Main(Protocol):

@@ -35,19 +35,14 @@ def parse_all(
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     usage = f"{program} [OPTIONS], see --help"
     first = argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    first.add_argument("--preset", choices=list(PRESETS))
     first.add_argument("--config", type=Path)
     first.add_argument("--run-dir", type=Path)
     first.add_argument("--resume", action="store_true")
     first.add_argument("-h", "--help", action="store_true")
     first.add_argument("--help-all", action="store_true")
     known, _ = first.parse_known_args(arguments)
-    default = PRESETS[known.preset]
-    if known.resume and known.run_dir is not None:
-        default = load(known.run_dir / "config.json")
-    elif known.config is not None:
-        default = load(known.config)
-        default = replace(default, run=replace(default.run, run_dir=None, resume=False))
+    default = _defaults(known)
     if known.help or known.help_all:
         parts = {**vars(default), "cluster": ClusterConfig()}
         print_help(parts, known.help_all, program)
@@ -59,6 +54,21 @@ def parse_all(
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return parsed.train, parsed.cluster
+
+
+def _defaults(known: argparse.Namespace) -> TrainConfig:
+    """The configuration that the flags override: a preset, a saved one or a run's own."""
+    if known.resume and known.run_dir is not None:
+        check(known.config is None, "config", str(known.config), "left out with --resume")
+        default = load(known.run_dir / "config.json")
+    elif known.config is not None:
+        default = load(known.config)
+        default = replace(default, run=replace(default.run, run_dir=None, resume=False))
+    else:
+        return PRESETS[known.preset or "cpu"]
+    own = default.run.preset
+    check(known.preset in (None, own), "preset", known.preset, f"{own}, its own, or left out")
+    return default
 
 
 @dataclass(frozen=True)

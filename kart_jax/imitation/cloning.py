@@ -31,22 +31,23 @@ Variables = dict[str, Any]
 
 
 class Samples:
-    """All steps of the demonstrations so far, on the host: N, in order."""
+    """All steps of the demonstrations so far, on the host: N, in order.
+
+    The frames, nearly all of their memory, stay where the episodes have them.
+    """
 
     def __init__(self, stack: int) -> None:
-        self.frames: NDArray[np.uint8]
-        """`[N, H, W, C]`, the newest frame before each step."""
         self.actions: NDArray[Any]
         """`[N, ...]`, the guide's."""
         self.rewards: NDArray[np.float32]
-        self.oldest: NDArray[np.int64]
-        """`[N]`, the row of the oldest frame that a step's stack may hold."""
         self.ended: NDArray[np.bool_]
         """`[N]`, the last step of its episode."""
         self.finished: NDArray[np.bool_]
         """`[N]`, a step of an episode that finished: its return is known."""
         self._lags = np.arange(stack - 1, -1, -1)
         self._shown: list[Demonstration] = []
+        self._ends: NDArray[np.int64]
+        """Of each episode, the row that follows its last one."""
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -55,17 +56,24 @@ class Samples:
         """Add episodes."""
         self._shown += shown
         lengths = np.array([len(one.rewards) for one in self._shown])
-        ends = lengths.cumsum()
-        for name in ("frames", "actions", "rewards"):
+        self._ends = lengths.cumsum()
+        for name in ("actions", "rewards"):
             setattr(self, name, np.concatenate([getattr(one, name) for one in self._shown]))
-        self.oldest = np.repeat(ends - lengths, lengths)
         self.ended = np.zeros(len(self.rewards), bool)
-        self.ended[ends - 1] = True
+        self.ended[self._ends - 1] = True
         self.finished = np.repeat([one.summary["finished"] for one in self._shown], lengths)
 
     def stacks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """`[B, S, H, W, C]`, the frame stacks of the steps `rows [B]`."""
-        return self.frames[np.maximum(rows[:, None] - self._lags, self.oldest[rows, None])]
+        episodes = np.searchsorted(self._ends, rows, side="right")
+        shape = self._shown[0].frames.shape[1:]
+        stacks = np.empty((len(rows), len(self._lags), *shape), np.uint8)
+        for place, (row, number) in enumerate(zip(rows, episodes, strict=True)):
+            frames = self._shown[number].frames
+            step = row - (self._ends[number] - len(frames))
+            # Before the first step there is nothing but its frame.
+            np.take(frames, np.maximum(step - self._lags, 0), axis=0, out=stacks[place])
+        return stacks
 
 
 class Cloner:
@@ -138,8 +146,9 @@ class Cloner:
             check: called before each step; what it raises ends the work.
 
         Returns:
-            Means over the steps: `log_prob` of the guide's actions, the share that is the
-            `same` as the policy's most probable ones, `entropy`, and `value_error`.
+            Means over the steps: `log_prob` of what is learnt, the share of the guide's
+            actions that is the `same` as the policy's most probable ones, `entropy`, and
+            `value_error`.
         """
         returns = np.asarray(discounted_returns(samples, self._ppo))
         order = np.empty(0, np.int64)
@@ -153,6 +162,7 @@ class Cloner:
                 self._last,
                 self._state,
                 samples.stacks(rows),
+                samples.actions[rows],
                 self._noisy(samples.actions[rows]),
                 returns[rows],
                 samples.finished[rows],
@@ -176,6 +186,7 @@ class Cloner:
         state: Any,
         stacks: jax.Array,
         actions: jax.Array,
+        noisy: jax.Array,
         returns: jax.Array,
         known: jax.Array,
     ) -> Any:
@@ -187,7 +198,7 @@ class Cloner:
         # Batch norm is over the whole batch.
         size = None if statistics else self._ppo.microbatch_size(len(known))
         gradient = microbatch(gradient, 1, size, AccumulationType.MEAN)
-        grads, (statistics, figures) = gradient(params, (stacks, actions, returns, weights))
+        grads, (statistics, figures) = gradient(params, (stacks, actions, noisy, returns, weights))
         updates, state = self._optimiser.update(grads, state)
         params = optax.apply_updates(params, updates)
         averaged, average = self._average.update(params, average)
@@ -203,15 +214,16 @@ class Cloner:
     ) -> tuple[jax.Array, Any]:
         """The loss of a batch; the norm statistics after it, and figures to show.
 
-        The batch: stacks, actions, returns, and how much each return counts.
+        The batch: stacks, the guide's actions, the same with noise, which are learnt, returns,
+        and how much each return counts.
         """
-        stacks, actions, returns, weights = batch
+        stacks, actions, noisy, returns, weights = batch
         outputs: Any = self._spec.module().apply(
             {"params": params, **statistics}, stacks, train=True, mutable=list(statistics)
         )
         (logits, values), statistics = outputs
         distribution = self._spec.actions.distribution
-        log_prob = distribution.log_prob(logits, actions).mean()
+        log_prob = distribution.log_prob(logits, noisy).mean()
         entropy = distribution.entropy(logits).mean()
         value_error = jnp.mean(weights * jnp.square(values - returns))
         loss = -log_prob + self._ppo.value_coefficient * value_error / 2

@@ -71,19 +71,16 @@ def write_policy(
         spec: what it is made of.
         variables: its network's variables.
         config: the configuration that trained it, as plain values, by part.
-        step: policy steps of its training.
+        step: policy steps of PPO.
         imitated: policy steps of imitation before those.
     """
+    training = describe_training(step, imitated, config["run"]["init_from"] is not None)
     # Paths of the machine that trained it are of no use to those who get the folder.
     config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
-    card = {"step": step, "policy": spec.to_dict(), "config": config}
+    card = {"step": step, "imitated": imitated, "policy": spec.to_dict(), "config": config}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
     race, seen = config["race"], spec.example()[spec.network.actor]
     outputs = "actions, values" if spec.network.critic == spec.network.actor else "[actions]"
-    training = f"for {step:,} steps"
-    if imitated:
-        training = f"by imitation of the guide for {imitated:,} steps"
-        training += f", then by PPO for {step:,}" if step else ""
     readme = README.format(
         tracks=", ".join(race["track"]),
         training=training,
@@ -100,6 +97,14 @@ def write_policy(
     np.savez(folder / WEIGHTS, allow_pickle=False, **weights)
     (folder / PROGRAM).write_bytes(program)
     (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def describe_training(step: int, imitated: int, begun: bool) -> str:
+    """Say what a policy learnt from; `begun`: it began with the weights of another one."""
+    if not imitated:
+        return f"by PPO for {step:,} steps" + ", from another policy on" * begun
+    guided = f"by imitation of the guide for {imitated:,} steps"
+    return f"{guided}, then by PPO for {step:,}" if step else f"{guided} alone"
 
 
 def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:

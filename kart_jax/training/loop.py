@@ -90,7 +90,7 @@ class Trainer:
         self.records = Records(run, self.snapshots, step)
 
     def train(self, source: Source | None) -> bool:
-        """Run from `source` to the end; return whether nobody asked it to stop."""
+        """Run from `source` to the end; return whether no stop was asked for before it."""
         records, finished = self.records, False
         with records.console, jax.transfer_guard("disallow"):
             try:
@@ -103,7 +103,8 @@ class Trainer:
                 records.save_last()
                 raise
             records.save_last()
-            finished = finished and records.finish_video()
+            if finished:
+                records.finish_video()
         records.console.show_end(finished, self.step, records.target_reached, self.run.stopwatch)
         return finished
 

@@ -23,6 +23,9 @@ T = TypeVar("T")
 DONE, STOPPED, FAILED = 0, 1, 2
 """How work went, better first."""
 STOP_KEY = "kart_jax/stop"
+DONE_KEY = "kart_jax/done"
+WAIT_MILLISECONDS = 500
+"""Between two moments at which a waiting process can hear of a signal."""
 LISTEN_SECONDS = 0.5
 """Between two looks at whether another process was asked to stop."""
 
@@ -76,6 +79,9 @@ class Cluster:
         self.devices = devices
         self.count = devices.processes
         self.index = jax.process_index()
+        self._client: Any = distributed.global_state.client
+        self._works = 0
+        """How often the first process has worked alone."""
 
     @property
     def is_first(self) -> bool:
@@ -116,6 +122,42 @@ class Cluster:
         if worst == STOPPED:
             raise Interrupted
         return result
+
+    def in_first(self, work: Callable[[], T]) -> T | None:
+        """Do `work`, however long it takes, in the first process alone, and go on `together`.
+
+        The others wait without their devices: a collective would end the run after some minutes,
+        and let no signal through until then.
+
+        Returns:
+            What it returned, in the first process, and None in the others.
+        """
+
+        def work_or_wait() -> T | None:
+            if not self.is_first:
+                self._wait_for_first()
+                return None
+            try:
+                return work()
+            finally:
+                if self.count > 1:
+                    self._client.key_value_set(f"{DONE_KEY}/{self._works}", "")
+
+        self._works += 1
+        return self.together(work_or_wait)
+
+    def _wait_for_first(self) -> None:
+        """Return once the first process has done, or failed in, its work.
+
+        A request to stop does not end this: `StopRelay` passes it on to where the work is.
+        """
+        while True:
+            try:
+                self._client.blocking_key_value_get(f"{DONE_KEY}/{self._works}", WAIT_MILLISECONDS)
+                return
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
 
     def check_same(self, config: TrainConfig) -> None:
         """Refuse to train where the processes differ in options or in their number of devices.

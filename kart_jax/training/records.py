@@ -1,5 +1,6 @@
 """What a run leaves behind: logs, evaluations, videos, checkpoints."""
 
+import contextlib
 from dataclasses import replace
 
 from kart_jax.evaluation.evaluator import Evaluator
@@ -88,17 +89,18 @@ class Records:
             CheckpointError: it could not be saved.
         """
         self._save()
-        if self._processes.any(not self._checkpoints.wait()):
+        saved = self._processes.in_first(self._checkpoints.wait)
+        if self._processes.any(saved is False):
             raise CheckpointError("the last checkpoint could not be saved")
 
-    def finish_video(self) -> bool:
-        """Wait for the last video; return whether no stop cut it short."""
-        try:
-            with self._run.stop.interrupting(), self._run.stopwatch("finish the last video"):
-                self._recorder.close(wait=True)
-        except Interrupted:
-            return False
-        return True
+    def finish_video(self) -> None:
+        """Wait for the last video; a stop abandons it, and the run has come to its end still."""
+        self._processes.in_first(self._finish_video_here)
+
+    def _finish_video_here(self) -> None:
+        stop, stopwatch = self._run.stop, self._run.stopwatch
+        with contextlib.suppress(Interrupted), stop.interrupting(), stopwatch("finish the video"):
+            self._recorder.close(wait=True)
 
     def close(self) -> None:
         """Wait for the last save, abandon a video, close the logs."""
@@ -128,12 +130,10 @@ class Records:
         self._snapshot = self._snapshots.take(step, evaluated, episodes, env_states)
 
     def _evaluate(self) -> None:
-        """Race the policy as it is, and save it if it is the best so far."""
-        self._processes.together(self._evaluate_in_first)
+        """Race the policy as it is, in the first process, and save it if it is the best so far."""
+        self._processes.in_first(self._evaluate_here)
 
-    def _evaluate_in_first(self) -> None:
-        if not self._processes.is_first:
-            return
+    def _evaluate_here(self) -> None:
         assert self._snapshot is not None
         variables, _ = self._learner.save_state()
         with self._run.stopwatch("evaluate"), self._run.stop.interrupting():

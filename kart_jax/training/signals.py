@@ -12,22 +12,27 @@ from typing import Any, Self
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 PASSED_ON = signal.SIGUSR1
 """Asks as well, for another process of the run: no second signal after one of those."""
-GRACE = 9.0
-"""Seconds from a request to stop until the process is ended as it is."""
+NO_CLEAN_END = b"error: no clean end within %g s (--grace); what was saved before stands\n"
 
 
-class Interrupted(Exception):
-    """Work was cut short by a request to stop; what it had begun is to be dropped."""
+class Interrupted(BaseException):
+    """Work was cut short by a request to stop; what it had begun is to be dropped.
+
+    It can be raised in the middle of a library, whose `except Exception` must not swallow it:
+    so, like `KeyboardInterrupt`, it is none.
+    """
 
 
 class StopRequest:
     """Listens for SIGINT and SIGTERM while used as a context manager in the main thread.
 
     Python's own handlers wait for the main thread, which may be compiling for minutes. So
-    a thread of its own hears every signal: a second one, or `GRACE` seconds, end the process.
+    a thread of its own hears every signal: a second one, or `grace` seconds, end the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        """`grace`: seconds from a request until the process is ended as it is."""
+        self._grace = grace
         self.name: str | None = None
         """The signal that asked, or None."""
         self._may_raise = False
@@ -53,7 +58,7 @@ class StopRequest:
         heard, self._teller = socket.socketpair()
         self._teller.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
-        self._listener = threading.Thread(target=_listen, args=(heard,), daemon=True)
+        self._listener = threading.Thread(target=_listen, args=(heard, self._grace), daemon=True)
         self._listener.start()
         for number in (*STOPPING, PASSED_ON):
             self._before[number] = signal.signal(number, self._handle)
@@ -73,18 +78,18 @@ class StopRequest:
             raise Interrupted
 
 
-def _listen(heard: socket.socket) -> None:
-    """End the process by the second signal, or when the first was long enough ago."""
+def _listen(heard: socket.socket, grace: float) -> None:
+    """End the process by the second signal, or `grace` seconds after the first."""
     with heard:
         first = _next_request(heard)
         if first is None:
             return
-        heard.settimeout(GRACE)
+        heard.settimeout(grace)
         try:
             if _next_request(heard) is None:
                 return
         except TimeoutError:
-            os.write(2, b"error: no clean end in time; what was saved before stands\n")
+            os.write(2, NO_CLEAN_END % grace)
         os._exit(128 + first)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,12 @@ def train_in(folder: Path, config: TrainConfig) -> None:
     assert train.run(replace(config, run=replace(config.run, run_dir=folder))) == 0
 
 
-def start(args: list[str], **environment: str) -> subprocess.Popen[str]:
+def start(
+    args: list[str], program: Sequence[str] = ("-m", "kart_jax.train"), **environment: str
+) -> subprocess.Popen[str]:
     """Start a training process; its output is kept for `finish`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "kart_jax.train", *args],
+        [sys.executable, *program, *args],
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

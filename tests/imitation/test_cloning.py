@@ -1,5 +1,6 @@
 """Samples, returns and learning: against values by hand, and against what they are for."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -7,8 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from kart_jax.imitation import cloning
 from kart_jax.imitation.cloning import Cloner, Samples, discounted_returns
 from kart_jax.imitation.demonstrations import Demonstration
+from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.ppo.config import PPOConfig
 from tests.helpers.tiny import ACTIONS, NETWORK
@@ -42,6 +45,22 @@ def test_stacks_begin_anew_with_each_episode() -> None:
     assert stacks.tolist() == expected
     assert samples.ended.tolist() == [False, True, False, False, True, True]
     assert len(samples) == 6
+
+
+def test_frames_are_held_once() -> None:
+    """However many rounds: neither joined nor copied."""
+    samples, size, rounds = Samples(stack=3), 200 * 12 * 16, []
+    tracemalloc.start()
+    for number in range(4):
+        samples.extend([numbered(0, 100), numbered(0, 100)])
+        samples.stacks(np.arange(64))
+        rounds.append((tracemalloc.get_traced_memory(), (number + 1) * size))
+        tracemalloc.reset_peak()
+    tracemalloc.stop()
+    for (held, peak), frames in rounds:
+        assert held < 1.4 * frames
+        # A round's are made of float64 by this test, and a batch is three frames a step.
+        assert peak < frames + 12 * size
 
 
 def test_returns_are_discounted_to_the_episodes_end() -> None:
@@ -101,6 +120,23 @@ def test_every_choice_stays_possible(taught: Any) -> None:
     logits, _ = policy.logits_and_values(samples.stacks(np.arange(50)))
     no_throttle = np.asarray(jax.nn.softmax(logits[:, :2]))[:, 0].mean()
     assert 0.004 < no_throttle < 0.02  # the guide never lets go; half of `EXPLORED` is random
+
+
+@pytest.mark.parametrize("nvec", [(2, 3), ()])
+def test_agreement_is_with_the_guide_not_with_the_noise(
+    taught: Any, monkeypatch: pytest.MonkeyPatch, nvec: tuple[int, ...]
+) -> None:
+    """A policy that does always what the guide does is like it in all steps."""
+    monkeypatch.setattr(cloning, "EXPLORED", 0.9)
+    monkeypatch.setattr(cloning, "NOISE", 2.0)
+    actions = ACTIONS if nvec else ActionSpec("continuous", low=(-1.0, -1.0), high=(1.0, 1.0))
+    samples = Samples(stack=3)
+    samples.extend([numbered(0, 64)])
+    cloner = Cloner(PolicySpec(NETWORK, actions, (3, 12, 16, 1)), PLAIN, 0.0, 1, seed=0)
+    policy = Policy(cloner._spec, jax.device_get(cloner.variables), {})
+    samples.actions = np.asarray(policy.act(samples.stacks(np.arange(64))))
+    figures = cloner.learn(samples, batch=64, steps=1, check=lambda: None)
+    assert figures["same"] == 1.0
 
 
 def test_only_episodes_that_finished_tell_what_driving_is_worth() -> None:

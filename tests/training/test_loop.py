@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kart_jax import train
+from kart_jax.cli.command import UNFINISHED
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
 from tests.helpers.tiny_run import (
@@ -80,12 +81,38 @@ def test_a_run_that_was_asked_to_stop_goes_on_as_if_nothing_had_happened(
     process.send_signal(number)
     output = finish(process)
     # Had it not left in time, it would have ended itself with another status.
-    assert process.returncode == 0, output
+    assert process.returncode == UNFINISHED == 75, output
     assert set(os.listdir("/dev/shm")) <= shared
     done = len(metrics(run_dir))
     assert checkpoints.latest(run_dir / "checkpoints").name == str(done * STEPS_PER_UPDATE)
     resume(run_dir)
     assert_same_run(run_dir, undisturbed)
+
+
+STUCK = """
+import sys, time
+from kart_jax import train
+from kart_jax.run_folder.checkpoints import Checkpoints
+Checkpoints._save = lambda *_: time.sleep(float(sys.argv.pop(1)))
+if __name__ == "__main__":
+    sys.exit(train.main(sys.argv[1:]))
+"""
+"""Trains with a disk that takes so many seconds for a checkpoint."""
+
+
+@pytest.mark.parametrize(
+    ("grace", "save", "status"), [("0.5", "600", 128 + signal.SIGTERM), ("60", "10", UNFINISHED)]
+)
+def test_a_stop_waits_as_long_as_it_is_told(tmp_path, grace, save, status):
+    """The last save may take longer than the 9 s of the default."""
+    run_dir, program = tmp_path / "run", tmp_path / "stuck.py"
+    program.write_text(STUCK)
+    args = arguments(run_dir, 100_000, "--grace", grace)
+    process = start(args, program=(str(program), save))
+    wait_for_updates(process, run_dir, 1)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process)
+    assert process.returncode == status, output
 
 
 def test_a_run_that_was_killed_twice_loses_only_time(undisturbed, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from kart_jax.cli.command import UNFINISHED
 from kart_jax.cli.options import parse_all
 from kart_jax.config import TrainConfig
 from kart_jax.run_folder import checkpoints
@@ -105,7 +106,7 @@ def test_both_processes_end_whatever_happens_to_one_and_the_run_goes_on(tmp_path
     wait_for_updates(pair[0], run_dir, 2)
     pair[1].send_signal(signal.SIGTERM)
     outputs = finish_two(pair)
-    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert [process.returncode for process in pair] == [UNFINISHED, UNFINISHED], outputs
     assert newest(run_dir) == last_logged(run_dir) >= 2 * STEPS
 
     for lost in (0, 1):
@@ -129,6 +130,20 @@ def test_both_processes_end_whatever_happens_to_one_and_the_run_goes_on(tmp_path
     assert [line["step"] for line in metrics(run_dir)] == list(
         range(STEPS, before + 2 * STEPS + 1, STEPS)
     )
+
+
+def test_a_stop_is_passed_on_by_a_process_that_waits_for_the_first(tmp_path):
+    """The first one imitates for long, so the other must not sit in a device's collective."""
+    run_dir = tmp_path / "run"
+    flags = ["--imitation-steps", "1000000", "--imitation-rounds", "2"]
+    pair = start_two(arguments(run_dir, 2, *flags))
+    deadline = time.monotonic() + 240
+    while not (run_dir / "imitation.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pair[1].send_signal(signal.SIGTERM)
+    outputs = finish_two(pair)
+    assert [process.returncode for process in pair] == [UNFINISHED, UNFINISHED], outputs
 
 
 def newest(run_dir: Path) -> int:
@@ -184,6 +199,46 @@ def test_what_ends_one_process_ends_all(work, other, raised):
     with pytest.raises(raised):
         Cluster(peers).together(work)
     assert peers.others == []  # it did not leave before the others knew
+
+
+class Store:
+    """Stands in for the processes' key-value store."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.waited = 0
+
+    def key_value_set(self, key: str, value: str) -> None:
+        self.keys.append(key)
+
+    def blocking_key_value_get(self, key: str, milliseconds: int) -> str:
+        self.waited += 1
+        if self.waited < 3:
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: not yet")
+        if key not in self.keys:
+            raise jax.errors.JaxRuntimeError("UNAVAILABLE: the first is gone")
+        return ""
+
+
+def member(index: int, store: Store, *others: int) -> Cluster:
+    cluster = Cluster(Peers(*others))
+    cluster.index, cluster._client = index, store
+    return cluster
+
+
+def test_others_wait_for_the_first_before_they_enter_a_collective():
+    store = Store()
+    first, other = member(0, store, DONE, FAILED), member(1, store, DONE, FAILED)
+    assert first.in_first(lambda: 7) == 7
+    assert other.in_first(fail) is None
+    assert store.waited == 3
+    with pytest.raises(OSError, match="broken"):
+        first.in_first(fail)
+    with pytest.raises(PeerFailedError):
+        other.in_first(list)
+    assert len(store.keys) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="gone"):
+        member(1, Store(), FAILED).in_first(list)
 
 
 def test_work_that_was_done_everywhere_is_done():

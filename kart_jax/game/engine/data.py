@@ -4,13 +4,15 @@ The engine inside pystk2 reads data of exactly its own version from the folder t
 environment variable SUPERTUXKART_DATADIR names.
 """
 
+import atexit
+import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -47,8 +49,16 @@ def profile_dir() -> Path:
     except OSError:  # nor can the folder be made
         pass
     folder = Path(tempfile.gettempdir()) / f"kart_jax-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    # Whoever else made it could put there what the game reads, or watch what it writes.
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        folder.chmod(0o700)
+        return folder
+    own = Path(tempfile.mkdtemp(prefix="kart_jax-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 def find_problem(folder: Path) -> str | None:
@@ -153,7 +163,7 @@ def _advice() -> str:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock at `path`; the system frees it when its holder dies."""
     with path.open("w") as lock:

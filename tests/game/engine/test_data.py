@@ -120,6 +120,27 @@ def test_what_the_game_writes_goes_to_the_cache_or_else_to_a_temporary_folder(
     assert data.profile_dir() == elsewhere
 
 
+@pytest.mark.parametrize("trap", ["another user's folder", "a link"])
+def test_a_temporary_folder_of_others_is_not_taken(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "bin"))
+    if trap == "a link":
+        (tmp_path / "theirs").mkdir()
+        taken = tmp_path / "bin" / f"kart_jax-{os.getuid()}"
+        taken.symlink_to(tmp_path / "theirs")
+    else:
+        taken = data.profile_dir()
+        user = os.getuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: user)
+        taken = taken.rename(taken.with_name(f"kart_jax-{user}"))
+    own = data.profile_dir()
+    assert own.resolve() != taken.resolve()
+    assert own.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_variable_wins_over_the_caches(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = make_data(cache.parent / "named")
     make_data(data.cached_data())
