@@ -1,4 +1,4 @@
-"""How much memory does training the seed preset take? Nothing is run, only compiled.
+"""How much memory does training the reference preset take? Nothing is run, only compiled.
 
     python -m benchmarks.memory [--batches 1 2 4] [--microbatch 4] [--platform cpu|gpu|tpu]
 
@@ -38,8 +38,8 @@ def device_for(platform: str, topology: str) -> jax.Device:
 
 
 def compiled_step(batch: int, microbatch: int | None, device: jax.Device) -> Any:
-    """The gradient step of the seed preset on a minibatch of `batch` observations."""
-    config = PRESETS["seed"]
+    """The gradient step of the reference preset on a minibatch of `batch` observations."""
+    config = PRESETS["reference"]
     spec = policy_spec(config)
     agent = Agent.of(spec)
     length = config.ppo.rollout_length

@@ -7,8 +7,8 @@ Everything is measured in turns in one process; ratios count, not the times. `in
 backward pass of 8 observations at once, as `--microbatch 8` does it in training. PyTorch gets as
 many threads as there are cores, which `taskset` limits for both. On a busy machine, where threads
 wait for each other, `taskset -c 0` with `--cpu-time` compares what each side itself computes.
-On a GPU (without PyTorch) the gpu and seed presets are measured in bfloat16 instead, with their
-arithmetic rate.
+On a GPU (without PyTorch) the presets `gpu` and `reference` are measured in bfloat16 instead, with
+their arithmetic rate.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.report import report
 from kart_jax import summary
 from kart_jax.policy import network as network_module
-from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, Norm
+from kart_jax.policy.config import CPU, GPU, REFERENCE, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
 from kart_jax.policy.network import ActorCritic
 from kart_jax.training.devices import prepare_jax
@@ -39,7 +39,7 @@ SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
     "cpu": (CPU, (5, 48, 64, 1)),
     "middle": (MIDDLE, (5, 48, 64, 3)),
     "gpu": (GPU, (5, 96, 128, 3)),
-    "seed": (SEED, (5, 400, 600, 3)),
+    "reference": (REFERENCE, (5, 400, 600, 3)),
 }
 NORMS = get_args(Norm)
 Row = dict[str, Any]
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
     options = parser.parse_args(arguments)
-    sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "seed"])
+    sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "reference"])
     clock = time.process_time if options.cpu_time else time.perf_counter
     best = partial(best_ms, seconds=options.seconds, clock=clock)
     rows: list[Row] = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,12 +11,16 @@ from kart_jax.files import write_whole
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.state import SIZE as STATE_SIZE
 from kart_jax.imitation.config import ImitationConfig
-from kart_jax.policy.config import CPU, GPU, SEED, STATE, NetworkConfig, output_shapes
+from kart_jax.policy.config import CPU, GPU, REFERENCE, STATE, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.validation import check, check_choice
 from kart_jax.workers.config import WorkerConfig
 
-Preset = Literal["cpu", "coach", "gpu", "seed"]
+log = logging.getLogger(__name__)
+
+Preset = Literal["cpu", "coach", "gpu", "reference"]
+SEED = "seed"
+"""What version 0.1 called the preset `reference`."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class RunConfig:
 
     preset: Preset = "cpu"
     """The defaults of all other options: `cpu` learns from pixels on two cores, `coach` from the
-    state, without drawing; `gpu` suits one accelerator, `seed` is the reference network at its
-    full size."""
+    state, without drawing; `gpu` suits one accelerator, `reference` is the reference network at
+    its full size."""
     total_steps: int = 400_000
     """Policy steps, summed over environments; rounded up to whole rollouts."""
     minutes: float | None = None
@@ -192,8 +197,7 @@ class TrainConfig:
 
 
 def _part(kind: type, values: dict[str, Any]) -> Any:
-    if kind is RaceConfig:
-        values = _without_old_names(values)
+    values = _without_old_names(kind, values)
     fields = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - fields)
     check(not unknown, kind.__name__, unknown, "made of " + ", ".join(sorted(fields)))
@@ -204,12 +208,17 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
     return kind(**made)
 
 
-def _without_old_names(race: dict[str, Any]) -> dict[str, Any]:
-    """A saved race with what version 0.1 called `state_vector` as `observation`."""
-    if "state_vector" not in race:
-        return race
-    kept = {name: value for name, value in race.items() if name != "state_vector"}
-    return {"observation": "both" if race["state_vector"] else "frames", **kept}
+def _without_old_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved part as this version names it.
+
+    Version 0.1 said `state_vector` for `observation`, and `seed` for the preset `reference`.
+    """
+    if kind is RaceConfig and "state_vector" in values:
+        kept = {name: value for name, value in values.items() if name != "state_vector"}
+        return {"observation": "both" if values["state_vector"] else "frames", **kept}
+    if kind is RunConfig and values.get("preset") == SEED:
+        return {**values, "preset": "reference"}
+    return values
 
 
 def race_of(values: dict[str, Any]) -> RaceConfig:
@@ -269,14 +278,22 @@ PRESETS: dict[str, TrainConfig] = {
         network=GPU,
         ppo=PPOConfig(),
     ),
-    "seed": TrainConfig(
-        run=RunConfig(preset="seed", total_steps=10_000_000, checkpoint_steps=50_000),
+    "reference": TrainConfig(
+        run=RunConfig(preset="reference", total_steps=10_000_000, checkpoint_steps=50_000),
         race=RaceConfig(height=400, width=600, colour="rgb", action_set="full"),
         workers=WorkerConfig(num_envs=16),
-        network=SEED,
+        network=REFERENCE,
         ppo=PPOConfig(rollout_length=64, minibatches=64),
     ),
 }
+
+
+def preset_name(name: str) -> str:
+    """Return what a preset is called, with a warning where `name` is what version 0.1 said."""
+    if name != SEED:
+        return name
+    log.warning("the preset seed is now called reference")
+    return "reference"
 
 
 def load(path: Path) -> TrainConfig:

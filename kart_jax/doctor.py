@@ -22,7 +22,7 @@ from typing import Any, Literal
 import psutil
 
 from kart_jax.cli.command import command
-from kart_jax.config import PRESETS, TrainConfig
+from kart_jax.config import PRESETS, TrainConfig, preset_name
 from kart_jax.game import make_env
 from kart_jax.game.engine import fetch
 from kart_jax.game.engine import system_packages as system
@@ -253,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m kart_jax.doctor",
         description="Check whether this machine can train; a remedy for everything amiss.",
     )
-    parser.add_argument("--preset", choices=list(PRESETS), default="cpu", help="as for training")
+    parser.add_argument(
+        "--preset", type=preset_name, choices=list(PRESETS), default="cpu", help="as for training"
+    )
     parser.add_argument("--num-envs", type=int, help="workers, by default those of the preset")
     options = parser.parse_args(arguments)
     config = PRESETS[options.preset]

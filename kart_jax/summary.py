@@ -1,4 +1,4 @@
-"""`python -m kart_jax.summary --preset seed`: print a preset's network, layer by layer.
+"""`python -m kart_jax.summary --preset reference`: print a preset's network, layer by layer.
 
 Nothing is allocated: shapes and parameters are those of the network traced abstractly.
 """
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kart_jax.cli.command import command
-from kart_jax.config import PRESETS
+from kart_jax.config import PRESETS, preset_name
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
@@ -103,7 +103,7 @@ def _multiply_adds(params: Mapping[str, Any], output: tuple[int, ...]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a preset."""
     parser = argparse.ArgumentParser(prog="python -m kart_jax.summary", description=__doc__)
-    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--preset", type=preset_name, choices=list(PRESETS), default="cpu")
     preset = PRESETS[parser.parse_args(arguments).preset]
     outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set].space).outputs
     seen = (preset.observation_shape, preset.state_size)

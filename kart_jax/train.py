@@ -131,7 +131,7 @@ def warn(config: TrainConfig, platform: str) -> None:
     memory = check_memory(config)
     if config.race.simulator != "fake" and memory.state == "FAILED":
         log.warning("memory: %s; %s", memory.found, memory.remedy)
-    if config.run.preset in ("gpu", "seed") and platform == "cpu":
+    if config.run.preset in ("gpu", "reference") and platform == "cpu":
         log.warning(
             "the preset %s is for a GPU or a TPU, and JAX finds only a processor here: see "
             "python -m kart_jax.doctor, or choose --preset cpu",

@@ -133,6 +133,20 @@ def test_a_wrong_preset_is_refused_in_the_commands_name(
     assert all(f"'{name}'" in error for name in PRESETS)
 
 
+@pytest.mark.parametrize("flags", [["--preset", "seed"], ["--preset=seed", "--karts", "2"]])
+def test_the_old_name_of_the_reference_works_with_a_warning(
+    flags: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = PRESETS["reference"].run
+    assert parse(flags).run == run
+    assert "the preset seed is now called reference" in caplog.text
+    caplog.clear()
+    saved = PRESETS["reference"].to_dict()
+    saved["run"]["preset"] = "seed"
+    assert TrainConfig.from_dict(saved).run == run
+    assert not caplog.records
+
+
 def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(["--clip-range", "-1"])

@@ -109,7 +109,7 @@ ON_A_RUN = [
 ]
 BY_THEMSELVES = {
     "python -m kart_jax.data": "supertuxkart",
-    "python -m kart_jax.summary --preset seed": "37,748,246",
+    "python -m kart_jax.summary --preset reference": "37,748,246",
     "python -m kart_jax.play lighthouse --episodes 1": "1 episodes: ",
     "python -m kart_jax.play --driver ai --track zengarden --episodes 1": "1 episodes: ",
 }

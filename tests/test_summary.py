@@ -1,9 +1,9 @@
-"""The summary of the seed preset is the reference's table."""
+"""The summary of the preset `reference` is the reference's table."""
 
 import pytest
 
 from kart_jax import summary
-from kart_jax.policy.config import SEED, NetworkConfig
+from kart_jax.policy.config import REFERENCE, NetworkConfig
 
 BLOCK = 2 * (1_769_472 + 512)
 TABLE = {
@@ -20,7 +20,7 @@ TABLE = {
 
 
 def test_seed_is_the_references_table():
-    rows = summary.layers(SEED, 15, (5, 400, 600, 3))
+    rows = summary.layers(REFERENCE, 15, (5, 400, 600, 3))
     assert {row.name: (row.output, row.parameters) for row in rows} == TABLE
     assert sum(row.parameters for row in rows) == 37_748_246
     assert sum(row.multiply_adds for row in rows) == pytest.approx(3.32e12, rel=2e-3)

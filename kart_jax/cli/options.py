@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from kart_jax.cli.help import ConfigFile, print_help
-from kart_jax.config import PRESETS, ClusterConfig, TrainConfig, load
+from kart_jax.config import PRESETS, ClusterConfig, TrainConfig, load, preset_name
 from kart_jax.validation import check
 
 PROGRAM = "python -m kart_jax.train"
@@ -34,15 +34,19 @@ def parse_all(
     """As `parse`, and what the command line says of the processes that take part."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     usage = f"{program} [OPTIONS], see --help"
-    first = argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", choices=list(PRESETS))
+    presets, first = (
+        argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
+        for _ in range(2)
+    )
+    presets.add_argument("--preset", type=preset_name, choices=list(PRESETS))
+    chosen, arguments = presets.parse_known_args(arguments)
     first.add_argument("--config", type=Path)
     first.add_argument("--run-dir", type=Path)
     first.add_argument("--resume", action="store_true")
     first.add_argument("-h", "--help", action="store_true")
     first.add_argument("--help-all", action="store_true")
     known, _ = first.parse_known_args(arguments)
-    default = _defaults(known)
+    default = _defaults(chosen.preset, known)
     if known.help or known.help_all:
         parts = {**vars(default), "cluster": ClusterConfig()}
         print_help(parts, known.help_all, program)
@@ -56,7 +60,7 @@ def parse_all(
     return parsed.train, parsed.cluster
 
 
-def _defaults(known: argparse.Namespace) -> TrainConfig:
+def _defaults(preset: str | None, known: argparse.Namespace) -> TrainConfig:
     """The configuration that the flags override: a preset, a saved one or a run's own."""
     if known.resume and known.run_dir is not None:
         check(known.config is None, "config", str(known.config), "left out with --resume")
@@ -65,9 +69,9 @@ def _defaults(known: argparse.Namespace) -> TrainConfig:
         default = load(known.config)
         default = replace(default, run=replace(default.run, run_dir=None, resume=False))
     else:
-        return PRESETS[known.preset or "cpu"]
+        return PRESETS[preset or "cpu"]
     own = default.run.preset
-    check(known.preset in (None, own), "preset", known.preset, f"{own}, its own, or left out")
+    check(preset in (None, own), "preset", preset, f"{own}, its own, or left out")
     return default
 
 

@@ -1,7 +1,7 @@
 """Behaviour cloning: a network learns what a guide would do, and what driving is worth."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import serialization
 from numpy.typing import NDArray
 from optax.microbatching import AccumulationType, microbatch
 
@@ -26,6 +25,8 @@ NOISE = 0.1
 """Deviation of what is added to continuous actions to learn, for the same reason."""
 MEMORY = 0.998
 """Share of the averaged weights that a gradient step keeps: an average of the last 500 steps."""
+RANDOM = "random"
+"""In a snapshot: the state of the random numbers, as JSON."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
@@ -112,27 +113,31 @@ class Cloner:
         self._state = self._optimiser.init(params), self._average.init(params)
         self._step = jax.jit(self._take_step)
 
-    def to_bytes(self) -> bytes:
-        """All that learning has changed."""
-        weights = jax.device_get((self._last, self._state, self.variables))
-        random = json.dumps(self._rng.bit_generator.state)
-        return serialization.to_bytes({"weights": weights, "random": random})
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Return all that learning changes, as host arrays by their path."""
+        random = np.array(json.dumps(self._rng.bit_generator.state))
+        return {RANDOM: random, **{name: np.asarray(x) for name, x in self._weights()}}
 
-    def restore(self, learnt: bytes) -> None:
-        """Go on from what another cloner of the same policy had learnt.
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from the snapshot of another cloner of the same policy.
 
         Raises:
             ValueError: it is of another policy, or of another version of the optimiser.
         """
-        own = {"weights": (self._last, self._state, self.variables), "random": ""}
-        stored = serialization.from_bytes(own, learnt)
-        shapes, others = (
-            [x.shape for x in jax.tree.leaves(tree["weights"])] for tree in (own, stored)
-        )
-        if shapes != others:
-            raise ValueError("what was learnt is of another policy")
-        self._last, self._state, self.variables = jax.device_put(stored["weights"])
-        self._rng.bit_generator.state = json.loads(stored["random"])
+        own = self._weights()
+        if snapshot.keys() != {RANDOM, *(name for name, _ in own)} or any(
+            snapshot[name].shape != x.shape for name, x in own
+        ):
+            raise ValueError("the snapshot is of another policy or of another version")
+        tree = jax.tree.structure((self._last, self._state, self.variables))
+        arrays = jax.tree.unflatten(tree, [snapshot[name] for name, _ in own])
+        self._last, self._state, self.variables = jax.device_put(arrays)
+        self._rng.bit_generator.state = json.loads(str(snapshot[RANDOM]))
+
+    def _weights(self) -> list[tuple[str, jax.Array]]:
+        """All arrays that learning changes, and their paths."""
+        leaves = jax.tree.leaves_with_path((self._last, self._state, self.variables))
+        return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in leaves]
 
     def learn(
         self, samples: Samples, batch: int, steps: int, check: Callable[[], None]

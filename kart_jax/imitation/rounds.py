@@ -6,15 +6,21 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kart_jax.imitation.demonstrations import Demonstration
 
 log = logging.getLogger(__name__)
 
 LEARNT = "learnt"
+SNAPSHOT = "snapshot/"
+"""In the file of what was learnt: begins the names of the cloner's arrays."""
+Snapshot = dict[str, NDArray[Any]]
+"""Arrays by their path: what the cloner has learnt."""
 
 
 class Rounds:
@@ -26,7 +32,7 @@ class Rounds:
         """Those of the demonstrations so far, in order."""
         self._unsaved: list[Demonstration] = []
 
-    def save(self, number: int, shown: Sequence[Demonstration], learnt: bytes) -> None:
+    def save(self, number: int, shown: Sequence[Demonstration], snapshot: Snapshot) -> None:
         """Add a round, the first is 1.
 
         A disk that is full is a warning, not the end of the run: the next round is saved with
@@ -39,13 +45,14 @@ class Rounds:
             self.folder.mkdir(exist_ok=True)
             self._write(name, **_arrays(self._unsaved))
             # What was learnt names the files: a round is whole once this one is there.
-            self._write(LEARNT, number=number, files=files, learnt=np.frombuffer(learnt, np.uint8))
+            arrays = {f"{SNAPSHOT}{path}": array for path, array in snapshot.items()}
+            self._write(LEARNT, number=number, files=files, **arrays)
         except OSError as error:
             log.warning("round %d cannot be kept to go on from: %s", number, error)
         else:
             self._files, self._unsaved = files, []
 
-    def load(self) -> tuple[int, list[Demonstration], bytes] | None:
+    def load(self) -> tuple[int, list[Demonstration], Snapshot] | None:
         """The rounds so far: how many, all that was shown, what was learnt; None: there are none.
 
         What cannot be read is a warning, and as if it were not there.
@@ -60,7 +67,10 @@ class Rounds:
             log.warning("%s cannot be read, imitation begins again: %s", self.folder, error)
             return None
         self._files = files
-        return int(last["number"]), shown, last["learnt"].tobytes()
+        snapshot = {
+            path.removeprefix(SNAPSHOT): x for path, x in last.items() if path.startswith(SNAPSHOT)
+        }
+        return int(last["number"]), shown, snapshot
 
     def clear(self) -> None:
         """Drop all of it."""

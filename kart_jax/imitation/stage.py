@@ -81,10 +81,12 @@ class _Imitation:
             self._restore(*kept)
         self._log = ImitationLog(run_dir / LOG, options, config.run.quiet, self._done)
 
-    def _restore(self, done: int, shown: list[Demonstration], learnt: bytes) -> None:
+    def _restore(
+        self, done: int, shown: list[Demonstration], snapshot: dict[str, NDArray[Any]]
+    ) -> None:
         """Take up the rounds that are done, unless they are of another version."""
         try:
-            self.cloner.restore(learnt)
+            self.cloner.restore(snapshot)
         except ValueError as error:
             log.warning("the rounds so far are of no use, imitation begins again: %s", error)
             self._rounds = Rounds(self._rounds.folder)
@@ -130,7 +132,7 @@ class _Imitation:
             self._samples, options.imitation_batch, options.round_gradient_steps, before_step
         )
         self._log.end(shown, {**figures, "steps": len(self._samples)})
-        self._rounds.save(number, shown, self.cloner.to_bytes())
+        self._rounds.save(number, shown, self.cloner.snapshot())
 
 
 def _write(folder: Path, spec: PolicySpec, variables: Any, config: TrainConfig) -> None:

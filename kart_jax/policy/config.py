@@ -94,7 +94,7 @@ norm costs a fifth more time a sample and learns far more from it (docs/experime
 GPU = NetworkConfig(channels=64, blocks=(2, 2), norm="group", remat=False)
 """For a few RGB frames of about 96 x 128 on one accelerator."""
 
-SEED = NetworkConfig()
+REFERENCE = NetworkConfig()
 """The reference, for 5 RGB frames of 400 x 600."""
 
 

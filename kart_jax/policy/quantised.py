@@ -3,6 +3,10 @@
 Weights have one scale per output channel, what a convolution reads has one per tensor, found on
 recorded frames; both are symmetric, real = scale x integer (Jacob et al. 2018, arXiv 1712.05877,
 without zero points). Norms, biases and the two linear layers stay in their own precision.
+
+google/qwix (0.1.8) is no substitute yet. It recognises weights only where an operation gets them
+whole, and ours are sliced or reshaped first; it fails on blocks that `nn.scan` stacks; and its
+convolution is XLA's, several times as slow in int8 on a CPU as the matrix products here.
 """
 
 from collections.abc import Callable

@@ -26,6 +26,7 @@ YNN_ON_ONE_CORE = ("0.10.2",)
 """Versions of jaxlib whose YNN convolutions use one core; Eigen's use all. Listed one by one,
 because XLA ends the process over a flag that it does not know."""
 YNN_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+CACHE_FLAG = "jax_compilation_cache_dir"
 
 
 def prepare_jax() -> None:
@@ -38,9 +39,9 @@ def prepare_jax() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if jaxlib.__version__ in YNN_ON_ONE_CORE and YNN_FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {YNN_FLAG}=-individual_convolution".strip()
-    if jax.config.values["jax_compilation_cache_dir"] is None:
+    if getattr(jax.config, CACHE_FLAG) is None:
         folder = platformdirs.user_cache_path("kart_jax") / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update(CACHE_FLAG, str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

@@ -169,13 +169,13 @@ def test_what_was_learnt_is_gone_on_from(taught: Any) -> None:
     samples.extend([bright_left_or_right(40, seed) for seed in range(3)])
     cloners = [Cloner(SPEC, PLAIN, rate=1e-2, gradient_steps=20, seed=seed) for seed in (0, 1)]
     cloners[0].learn(samples, batch=16, steps=5, check=lambda: None)
-    cloners[1].restore(cloners[0].to_bytes())
+    cloners[1].restore(cloners[0].snapshot())
     one, other = (c.learn(samples, batch=16, steps=5, check=lambda: None) for c in cloners)
     assert one == pytest.approx(other)
     jax.tree.map(np.testing.assert_array_equal, cloners[0].variables, cloners[1].variables)
     wider = replace(SPEC, network=replace(NETWORK, channels=2 * NETWORK.channels))
     with pytest.raises(ValueError, match="another policy"):
-        Cloner(wider, PLAIN, rate=1e-2, gradient_steps=20, seed=0).restore(cloners[0].to_bytes())
+        Cloner(wider, PLAIN, rate=1e-2, gradient_steps=20, seed=0).restore(cloners[0].snapshot())
 
 
 def test_norm_statistics_are_learnt_too() -> None:

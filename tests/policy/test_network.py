@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kart_jax.policy.config import CPU, GPU, SEED, NetworkConfig, output_shapes
+from kart_jax.policy.config import CPU, GPU, REFERENCE, NetworkConfig, output_shapes
 from kart_jax.policy.network import ActorCritic, GroupNorm
 
 SMALL = NetworkConfig(channels=8, blocks=(2, 0), actor_channels=4, dtype="float32", remat=False)
@@ -29,11 +29,11 @@ def settled(config, frames=FRAMES):
 
 
 def test_seed_is_the_reference():
-    network = ActorCritic(SEED, 15)
+    network = ActorCritic(REFERENCE, 15)
     frames = jax.ShapeDtypeStruct((1, 5, 400, 600, 3), jnp.uint8)
     variables = jax.eval_shape(network.init, jax.random.key(0), frames)
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == 37_748_246
-    assert output_shapes(SEED, 5, 400, 600) == ((3, 200, 300), (1, 66, 100))
+    assert output_shapes(REFERENCE, 5, 400, 600) == ((3, 200, 300), (1, 66, 100))
     logits, value = jax.eval_shape(network.apply, variables, frames)
     assert (logits.shape, logits.dtype) == ((1, 15), jnp.float32)
     assert (value.shape, value.dtype) == ((1,), jnp.float32)
@@ -170,8 +170,8 @@ def test_a_new_policy_is_near_uniform_and_biases_are_zero():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize(
     ("config", "shape"),
-    [(CPU, (5, 48, 64, 1)), (GPU, (5, 96, 128, 3)), (SEED, (5, 400, 600, 3))],
-    ids=["cpu", "gpu", "seed"],
+    [(CPU, (5, 48, 64, 1)), (GPU, (5, 96, 128, 3)), (REFERENCE, (5, 400, 600, 3))],
+    ids=["cpu", "gpu", "reference"],
 )
 def test_presets_lower_for_accelerators(config, shape, platform):
     """Forward and backward, from this machine; nothing of the CPU's formulation is in it."""
@@ -201,9 +201,9 @@ def test_presets_lower_for_accelerators(config, shape, platform):
 )
 def test_too_small_an_observation_is_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
-        output_shapes(SEED, *sizes)
+        output_shapes(REFERENCE, *sizes)
     smallest = tuple(max(size, 5) for size in sizes)
-    assert min(output_shapes(SEED, *smallest)[1]) == 1
+    assert min(output_shapes(REFERENCE, *smallest)[1]) == 1
 
 
 @pytest.mark.parametrize(
