@@ -36,8 +36,8 @@ def parse_all(
     usage = f"{program} [OPTIONS], see --help"
     first = argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    first.add_argument("--config", type=Path)
-    first.add_argument("--run-dir", type=Path)
+    first.add_argument("--config", type=_path)
+    first.add_argument("--run-dir", type=_path)
     first.add_argument("--resume", action="store_true")
     first.add_argument("-h", "--help", action="store_true")
     first.add_argument("--help-all", action="store_true")
@@ -59,6 +59,10 @@ def parse_all(
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return parsed.train, parsed.cluster
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 @dataclass(frozen=True)
