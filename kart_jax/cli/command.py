@@ -91,5 +91,5 @@ def interpreter() -> str:
 
 
 def command_line(module: str, *arguments: object) -> str:
-    """What the user types to run a module with these arguments, quoted for a shell."""
+    """Return what a user types to run a module with these arguments, quoted for a shell."""
     return shlex.join([interpreter(), "-m", module, *map(str, arguments)])

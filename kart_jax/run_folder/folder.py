@@ -79,7 +79,7 @@ def default_folder(config: TrainConfig) -> Path:
 
 
 def make_new(folder: Path) -> Path:
-    """Make a folder of this name or, where there is one, of the next free: `name_2`, `name_3`..."""
+    """Make and return a folder of this name or of the next free one: `name_2`, `name_3`..."""
     number = 1
     while True:
         path = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
