@@ -30,7 +30,7 @@ def load_policy(source: str | Path) -> Policy:
 
 
 def read_trained(folder: Path) -> tuple[PolicySpec, Any, dict[str, Any]]:
-    """Return the spec, the variables and the progress of a checkpoint, or of a run's best or newest.
+    """Return spec, variables and progress of a checkpoint, or of a run's best or newest.
 
     The run may be training meanwhile, and delete what is being read: then the next is taken.
 
