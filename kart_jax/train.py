@@ -13,7 +13,7 @@ from kart_jax.cli.options import parse_all
 from kart_jax.config import ClusterConfig, TrainConfig, race_of
 from kart_jax.game import make_env
 from kart_jax.validation import check
-from kart_jax.workers.worker import MakeEnv
+from kart_jax.workers.worker import MakeEnv, check_importable
 
 if TYPE_CHECKING:
     from kart_jax.run_folder.source import Source
@@ -52,6 +52,8 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         check_installed(config.race)
         check_extras(config)
         devices.check_divides(config)
+        if config.workers.workers == "process":
+            check_importable(make)
         if processes.is_first:
             check_run(config)
             warn(config, devices.local[0].platform)

@@ -6,11 +6,11 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from pathlib import Path
@@ -380,14 +380,11 @@ def test_a_lost_terminal_saves_what_was_learnt(tmp_path):
     run_dir = tmp_path / "run"
     args = [a for a in arguments(run_dir, 100_000) if a != "--quiet"]
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kart_jax.train", *args],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
+    command = shlex.join([sys.executable, "-m", "kart_jax.train", *args])
+    terminal = os.ttyname(theirs)  # that of the session which opens it first
+    line = f"exec {command} <{terminal} >{terminal} 2>&1"
+    process = subprocess.Popen(["sh", "-c", line], start_new_session=True, text=True)
+    time.sleep(1)
     os.close(theirs)
     reader = threading.Thread(target=read_all, args=(ours, gone := threading.Event()))
     reader.start()
