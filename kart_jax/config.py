@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kart_jax.files import write_whole
+from kart_jax.files import expand_paths, write_whole
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.state import SIZE as STATE_SIZE
 from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, REFERENCE, STATE, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
-from kart_jax.validation import check, check_choice
+from kart_jax.validation import check, check_choice, check_numbers, check_seed
 from kart_jax.workers.config import WorkerConfig
 
 log = logging.getLogger(__name__)
@@ -69,15 +69,17 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible lengths."""
+        expand_paths(self)
         check_choice("preset", self.preset, get_args(Preset))
         for name in ("total_steps", "checkpoint_steps", "keep", "eval_episodes", "eval_workers"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("eval_steps", "video_steps"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         self._check_target()
-        check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
-        check(self.grace > 0, "grace", self.grace, "more than 0")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        some = self.minutes is None or 0 < self.minutes <= 1e9
+        check(some, "minutes", self.minutes, "more than 0, 1000000000 at most")
+        check(0 < self.grace <= 1e9, "grace", self.grace, "more than 0, 1000000000 at most")
+        check_seed("seed", self.seed)
         if self.resume and self.run_dir is None:
             raise ValueError("resume does not say which run: add --run-dir RUN, the run's folder")
 
@@ -109,6 +111,7 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         """Refuse flags that do not make a cluster."""
+        check_numbers(self)
         named = ("coordinator", "num_processes", "process_id")
         given = [name for name in named if getattr(self, name) is not None]
         check(self.distributed or not given, "distributed", False, f"given with {given}")
@@ -138,6 +141,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
+        for part in vars(self).values():
+            check_numbers(part)
         if self.observation_shape is not None:
             output_shapes(self.network, self.race.stack, self.race.height, self.race.width)
         shift = self.ppo.random_shift

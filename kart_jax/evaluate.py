@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.cli.command import INTERRUPTED, check_output, command
+from kart_jax.cli.command import INTERRUPTED, command
 from kart_jax.config import race_of
 from kart_jax.evaluation.statistics import end_seconds, summarise
 from kart_jax.evaluation.trials import (
@@ -26,6 +26,7 @@ from kart_jax.evaluation.trials import (
     make_trial,
     run_trials,
 )
+from kart_jax.files import check_output, expand_paths
 from kart_jax.game import RaceConfig
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.plot import check_plots, plot_report
@@ -60,13 +61,14 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
+        expand_paths(self)
         check(self.tracks != (), "tracks", self.tracks, "at least one track")
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(self.baseline_episodes >= 0, "baseline_episodes", self.baseline_episodes, "0 or more")
         most = SELECTION_SEEDS - max(self.episodes, self.baseline_episodes)
         check(0 <= self.seed <= most, "seed", self.seed, f"0 to {most}")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
-        check(self.workers >= 1, "workers", self.workers, "at least 1")
+        check(1 <= self.workers <= 10_000, "workers", self.workers, "1 to 10000")
         check_output("json", self.json)
         if self.difficulty is not None:
             check_choice("difficulty", self.difficulty, [0, 1, 2])

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from kart_jax.cli.command import command
+from kart_jax.files import expand_paths
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class ExportConfig:
     policy's, or a shipped policy's name, is copied."""
     folder: Annotated[Path, tyro.conf.Positional]
     """A new folder for the policy's files."""
+
+    def __post_init__(self) -> None:
+        """Expand `~`."""
+        expand_paths(self)
 
 
 @command
@@ -41,9 +46,7 @@ def export(policy: str, folder: Path) -> None:
         ValueError: the folder holds something already.
     """
     from kart_jax.policy.exported import is_exported, write_policy
-    from kart_jax.policy.policy import PolicySpec
-    from kart_jax.run_folder import checkpoints
-    from kart_jax.run_folder.loading import find_folder
+    from kart_jax.run_folder.loading import find_folder, read_trained
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: choose another folder")
@@ -51,10 +54,7 @@ def export(policy: str, folder: Path) -> None:
     if is_exported(source):
         shutil.copytree(source, folder, dirs_exist_ok=True)
         return
-    checkpoint = checkpoints.find(source)
-    progress = checkpoints.read_progress(checkpoint)
-    spec = PolicySpec.from_dict(progress["policy"])
-    variables = checkpoints.read_policy(checkpoint, spec.template())
+    spec, variables, progress = read_trained(source)
     folder.mkdir(parents=True, exist_ok=True)
     config = progress["config"]
     begun = config["run"]["init_from"] is not None  # with a policy, and so without imitation

@@ -6,7 +6,7 @@ What `python -m kart_jax.train --imitation-steps N` begins with, by itself.
 import sys
 from collections.abc import Sequence
 
-from kart_jax.cli.command import UNFINISHED, command, interpreter
+from kart_jax.cli.command import UNFINISHED, command, command_line
 from kart_jax.cli.options import parse_all
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.imitation.stage import FOLDER, imitate
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             imitate(config, policy_spec(config), run_dir, stop)
         except Interrupted:
-            print(f"{interpreter()} -m kart_jax.imitate --resume --run-dir {run_dir}")
+            print(command_line("kart_jax.imitate", "--resume", "--run-dir", run_dir))
             return UNFINISHED
-        print(f"{interpreter()} -m kart_jax.play {run_dir / FOLDER} --episodes 3")
+        print(command_line("kart_jax.play", run_dir / FOLDER, "--episodes", 3))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from kart_jax.cli.command import check_output, command
+from kart_jax.cli.command import command
 from kart_jax.evaluation.drivers import (
     Step,
     add_values,
@@ -23,8 +23,9 @@ from kart_jax.evaluation.drivers import (
 from kart_jax.evaluation.statistics import end_seconds
 from kart_jax.evaluation.trials import Driver, plain_episode
 from kart_jax.evaluation.video import annotate, check_video, film, tell_progress, write_video
+from kart_jax.files import check_output, expand_paths
 from kart_jax.game.engine.catalogue import check_installed
-from kart_jax.validation import check
+from kart_jax.validation import check, check_choice, check_seed
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,11 @@ class PlayConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
+        expand_paths(self)
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check_seed("seed", self.seed, self.episodes)
+        check_choice("difficulty", self.difficulty, [None, 0, 1, 2])
         check_output("json", self.json)
         check(self.video is not None or not self.overlay, "overlay", True, "used with --video")
 

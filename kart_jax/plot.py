@@ -12,6 +12,7 @@ import tyro
 from numpy.typing import NDArray
 
 from kart_jax.cli.command import command
+from kart_jax.files import expand_paths
 from kart_jax.runs import Run, read_run
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class PlotConfig:
     """Runs' folders, and files that `kart_jax.evaluate --json` wrote."""
     out: Path = Path("plots")
     """The folder for the PNG files."""
+
+    def __post_init__(self) -> None:
+        """Expand `~`."""
+        expand_paths(self)
 
 
 @command

@@ -24,15 +24,16 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from kart_jax.cli.command import check_output, command
+from kart_jax.cli.command import command
 from kart_jax.evaluation.drivers import Step, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.evaluation.trials import Driver, plain_episode
+from kart_jax.files import check_output, expand_paths
 from kart_jax.game.actions import Controls
 from kart_jax.game.config import TICK
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.game.engine.race import KartState
 from kart_jax.play import describe
-from kart_jax.validation import check
+from kart_jax.validation import check, check_choice, check_seed
 
 STATES = ("x", "y", "z", "heading", "speed", "on_road", "jumping", "position")
 """Metres (y is up), radians (0 = +z, growing towards +x), metres a second, place in the race."""
@@ -62,8 +63,11 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be recorded."""
+        expand_paths(self)
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check_seed("seed", self.seed, self.episodes)
+        check_choice("difficulty", self.difficulty, [None, 0, 1, 2])
         check(self.out.suffix == ".npz", "out", str(self.out), "a file name in .npz")
         check_output("out", self.out)
 

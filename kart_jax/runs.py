@@ -15,6 +15,7 @@ from rich.table import Table
 
 from kart_jax.cli.command import command
 from kart_jax.config import TrainConfig, load
+from kart_jax.files import expand_paths
 from kart_jax.run_folder.checkpoints import read_best
 
 
@@ -24,6 +25,10 @@ class RunsConfig:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """The folder that holds the runs' folders."""
+
+    def __post_init__(self) -> None:
+        """Expand `~`."""
+        expand_paths(self)
 
 
 @dataclass(frozen=True)

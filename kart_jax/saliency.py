@@ -25,10 +25,11 @@ from kart_jax.evaluation.video import (
     tell_progress,
     write_video,
 )
+from kart_jax.files import expand_paths
 from kart_jax.game.config import WIDTH, RaceConfig
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.play import describe
-from kart_jax.validation import check
+from kart_jax.validation import check, check_seed
 
 HEIGHT = 480
 """Height of the video in pixels; it is as wide as the policy's own frames are in proportion."""
@@ -61,9 +62,11 @@ class SaliencyConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be driven."""
+        expand_paths(self)
         check(2 <= self.rows <= 100, "rows", self.rows, "2 to 100")
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
+        check_seed("seed", self.seed, self.episodes)
 
 
 @command

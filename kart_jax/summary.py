@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kart_jax.summary", description=__doc__)
     parser.add_argument("--preset", type=preset_name, choices=list(PRESETS), default="cpu")
     preset = PRESETS[parser.parse_args(arguments).preset]
-    outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set].space).outputs
+    outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set]().space).outputs
     seen = (preset.observation_shape, preset.state_size)
     rows = layers(preset.network, outputs, *seen)
 

@@ -2,19 +2,18 @@
 
 import contextlib
 import logging
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kart_jax.cli.command import UNFINISHED, command, interpreter
+from kart_jax.cli.command import UNFINISHED, command, command_line
 from kart_jax.cli.options import parse_all
-from kart_jax.config import ClusterConfig, TrainConfig
+from kart_jax.config import ClusterConfig, TrainConfig, race_of
 from kart_jax.game import make_env
 from kart_jax.validation import check
-from kart_jax.workers.worker import MakeEnv
+from kart_jax.workers.worker import MakeEnv, check_importable
 
 if TYPE_CHECKING:
     from kart_jax.run_folder.source import Source
@@ -37,12 +36,13 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     """Train as configured, on environments that `make` makes, and show what came of it."""
     from kart_jax.game.engine.catalogue import check_installed
     from kart_jax.run_folder.folder import check_run, open_run
-    from kart_jax.run_folder.source import find_source
+    from kart_jax.run_folder.source import Resumed, find_source
     from kart_jax.training.devices import Devices, prepare_jax
     from kart_jax.training.loop import train
     from kart_jax.training.metrics import Stopwatch
     from kart_jax.training.processes import Cluster, StopRelay, join, leave
     from kart_jax.training.run import Run
+    from kart_jax.training.schedule import Every
     from kart_jax.training.signals import Interrupted, StopRequest
 
     prepare_jax()
@@ -56,13 +56,26 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         check_installed(config.race)
         check_extras(config)
         devices.check_divides(config)
+        if config.workers.workers == "process":
+            check_importable(make)
         if processes.is_first:
             check_run(config)
-            find_source(config, config.run.run_dir)
             warn(config, devices.local[0].platform)
+
+    def find_end() -> bool:
+        source = find_source(config, config.run.run_dir) if processes.is_first else None
+        if not isinstance(source, Resumed) or source.step < config.run.total_steps:
+            return False
+        evaluated = source.progress.get("evaluated", source.step)
+        return not Every(config.run.eval_steps, lambda: None, evaluated).is_due(source.step)
 
     with contextlib.ExitStack() as stack:
         processes.together(check_all)
+        if processes.any(processes.together(find_end)):
+            if processes.is_first:
+                print(nothing_left(config))
+            leave()
+            return 0
         run_dir = processes.together(
             lambda: stack.enter_context(open_run(config, write=processes.is_first))
         )
@@ -162,22 +175,61 @@ def first_stage(config: TrainConfig, run_dir: Path) -> str:
     return f"{first}, which count but are not cut short by --minutes {config.run.minutes:g}"
 
 
-def _show(run_dir: Path, drive: bool) -> None:
-    """Say where to look next; `drive` the trained policy once before."""
+def nothing_left(config: TrainConfig) -> str:
+    """Say why a resumed run ends at once, and what to do."""
+    more = command_line(
+        "kart_jax.train",
+        *("--resume", "--run-dir", config.run.run_dir),
+        *("--total-steps", 2 * config.run.total_steps),
+    )
+    return (
+        f"Nothing is left to do: {config.run.run_dir} has trained for its "
+        f"{config.run.total_steps:,} steps. For more: {more}"
+    )
+
+
+def race_once(run_dir: Path) -> str:
+    """Race the trained policy once, alone and from the grid; return what came of it in words.
+
+    The race is in a worker, which may crash; the policy acts in this process, since an
+    accelerator whose memory this one holds has no room for another.
+
+    Raises:
+        RuntimeError: there is no checkpoint, or the game cannot run.
+    """
+    from kart_jax.evaluation.trials import Trial, run_trials
+    from kart_jax.play import describe
+    from kart_jax.run_folder.loading import load_policy
+
+    policy = load_policy(run_dir)
+    race = race_of(policy.race)
+    trial = Trial("policy", race.track[0], 0, race.difficulty)
+    [result] = run_trials(race, [trial], policy.act, workers=1)
+    return describe(result.episode)
+
+
+def next_commands(run_dir: Path) -> Iterator[str]:
+    """Yield what to type next, about a run."""
     from kart_jax.run_folder.checkpoints import ever_saved
 
+    if ever_saved(run_dir / "checkpoints"):
+        yield command_line("kart_jax.play", run_dir, "--episodes", 10)
+    yield command_line("kart_jax.train", "--resume", "--run-dir", run_dir)
+    if (run_dir / "tensorboard").exists():
+        yield command_line("tensorboard.main", "--logdir", run_dir)
+
+
+def _show(run_dir: Path, drive: bool) -> None:
+    """Say where to look next; `drive` the trained policy once before."""
     if drive:
         print("\nOne greedy episode of the trained policy:", flush=True)
-        # In a process of its own: the game may crash, and the run is saved already.
-        play = [sys.executable, "-m", "kart_jax.play", str(run_dir), "--episodes", "1"]
-        subprocess.run(play, check=False)
-    python = interpreter()
+        try:
+            print(race_once(run_dir))
+        except RuntimeError as error:  # the run is saved already
+            log.warning("%s", error)
     print(f"\nThe run is in {run_dir}. Next:")
-    if ever_saved(run_dir / "checkpoints"):
-        print(f"  {python} -m kart_jax.play {run_dir} --episodes 10")
-    print(f"  {python} -m kart_jax.train --resume --run-dir {run_dir}")
-    if (run_dir / "tensorboard").exists():
-        print(f"  {python} -m tensorboard.main --logdir {run_dir}")
+    for line in next_commands(run_dir):
+        print(f"  {line}")
 
 
 if __name__ == "__main__":

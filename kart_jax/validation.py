@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+SEEDS = 2**32
+"""Seeds are below it."""
+LARGEST, MOST_STEPS = 2**32, 2**53
+"""Numbers beyond which nothing works; the second is for steps, which are counted for long."""
+
 
 def check(holds: bool, field: str, value: Any, allowed: str) -> None:
     """Refuse `value` of `field` unless `holds`.
@@ -22,6 +27,24 @@ def check_choice(field: str, value: Any, choices: Iterable[Any]) -> None:
     """Refuse a `value` that is not one of `choices`."""
     choices = list(choices)
     check(value in choices, field, value, "one of " + ", ".join(map(str, choices)))
+
+
+def check_seed(field: str, value: Any, count: int = 1) -> None:
+    """Refuse the first of `count` seeds unless all of them are 32-bit numbers, as JAX takes."""
+    most = SEEDS - count
+    check(is_whole(value) and 0 <= value <= most, field, value, f"a whole number from 0 to {most}")
+
+
+def check_numbers(config: Any) -> None:
+    """Refuse numbers in a dataclass, or in its tuples, that no machine could do anything with."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        most = MOST_STEPS if field.name.endswith("_steps") else LARGEST
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int):
+                check(abs(number) <= most, field.name, number, f"{most} at most")
+            elif isinstance(number, float):
+                check(math.isfinite(number), field.name, number, "a finite number")
 
 
 def make_plain(config: Any) -> None:

@@ -17,6 +17,7 @@ from kart_jax.evaluation.video import (
     HIGH,
     WIDTH,
     annotate,
+    check_encoder,
     tell_progress,
     write_video,
 )
@@ -200,3 +201,13 @@ def test_a_recording_tells_what_the_ai_saw_and_did(real_policy: str, tmp_path: P
     moved = np.hypot(np.diff(states["x"][:20]), np.diff(states["z"][:20]))
     assert moved == pytest.approx(0.1 * states["speed"][1:20], abs=0.3)
     assert json.loads(str(data["race"]))["driver"] == "ai"
+
+
+@pytest.mark.parametrize("program", ["/nonexistent", "/bin/false"])
+def test_an_encoder_that_does_not_run_is_told_before_anything_is_driven(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    assert main(["--driver", "straight", "--video", "lap.mp4"]) == 1
+    assert f"IMAGEIO_FFMPEG_EXE names {program}: correct it" in capsys.readouterr().err
+    check_encoder(".gif")  # which needs no program

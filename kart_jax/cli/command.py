@@ -4,14 +4,13 @@ import functools
 import logging
 import os
 import select
+import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
-
-from kart_jax.validation import check
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
@@ -36,6 +35,7 @@ def command(main: Main) -> Main:
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
+        open_closed_streams()
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
         try:
             try:
@@ -44,7 +44,7 @@ def command(main: Main) -> Main:
                 sys.stdout.flush()  # here, where a closed pipe is caught
         except KeyboardInterrupt:
             return INTERRUPTED
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError, MemoryError) as error:
             if isinstance(error, BrokenPipeError) and _reader_left():
                 # Python flushes once more when it leaves.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,6 +55,25 @@ def command(main: Main) -> Main:
             return 1
 
     return run
+
+
+def open_closed_streams() -> None:
+    """Put the null device in place of standard streams that were closed before the start.
+
+    Otherwise Python has none, and the next file that is opened gets their descriptor: what a
+    library prints there would end up in that file.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _reader_left() -> bool:
@@ -74,13 +93,6 @@ def interpreter() -> str:
     return sys.executable if path.startswith("..") else path
 
 
-def check_output(field: str, path: Path | None) -> None:
-    """Refuse a file that could not be written in the end; None is none.
-
-    Raises:
-        ValueError: names the field and the path.
-    """
-    if path is not None:
-        folder = path.absolute().parent
-        fits = folder.is_dir() and os.access(folder, os.W_OK) and not path.is_dir()
-        check(fits, field, str(path), "a file in a folder that exists and can be written")
+def command_line(module: str, *arguments: object) -> str:
+    """Return what a user types to run a module with these arguments, quoted for a shell."""
+    return shlex.join([interpreter(), "-m", module, *map(str, arguments)])

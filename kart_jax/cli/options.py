@@ -40,8 +40,8 @@ def parse_all(
     )
     presets.add_argument("--preset", type=preset_name, choices=list(PRESETS))
     chosen, arguments = presets.parse_known_args(arguments)
-    first.add_argument("--config", type=Path)
-    first.add_argument("--run-dir", type=Path)
+    first.add_argument("--config", type=_path)
+    first.add_argument("--run-dir", type=_path)
     first.add_argument("--resume", action="store_true")
     first.add_argument("-h", "--help", action="store_true")
     first.add_argument("--help-all", action="store_true")
@@ -73,6 +73,10 @@ def _defaults(preset: str | None, known: argparse.Namespace) -> TrainConfig:
     own = default.run.preset
     check(preset in (None, own), "preset", preset, f"{own}, its own, or left out")
     return default
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 @dataclass(frozen=True)

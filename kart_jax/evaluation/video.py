@@ -1,5 +1,7 @@
 """Videos of driven episodes at a viewing size, with speed, action and value drawn in."""
 
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from kart_jax.evaluation.drivers import Step
+from kart_jax.files import check_output
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.replay import replay
@@ -32,22 +35,37 @@ def check_video(path: Path, race: RaceConfig) -> None:
         ValueError: says what to do.
     """
     check(path.suffix in (".mp4", ".gif"), "video", str(path), "a file name in .mp4 or .gif")
-    check(path.absolute().parent.is_dir(), "video", str(path), "in a folder that exists")
+    check_output("video", path)
     check(race.simulator != "fake", "video", str(path), "left out: the fake game has no views")
-    check_encoder()
+    check_encoder(path.suffix)
 
 
-def check_encoder() -> None:
-    """Refuse to go on without the library that encodes.
+def check_encoder(suffix: str = ".mp4") -> None:
+    """Refuse to go on without what encodes: the library and, but for .gif, a program that runs.
 
     Raises:
         ValueError: says what to do.
     """
     try:
-        import imageio_ffmpeg  # noqa: F401
+        import imageio.v2  # noqa: F401
+        import imageio_ffmpeg
     except ImportError:
         raise ValueError(
             'a video needs imageio and imageio-ffmpeg: pip install "kart_jax[viz]"'
+        ) from None
+    if suffix == ".gif":
+        return
+    try:
+        imageio_ffmpeg.get_ffmpeg_version()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+        raise ValueError(
+            f"a video needs ffmpeg, which does not run ({error}): "
+            + (
+                f"IMAGEIO_FFMPEG_EXE names {named}: correct it or unset it"
+                if named
+                else "pip install --force-reinstall imageio-ffmpeg, or name a .gif file"
+            )
         ) from None
 
 

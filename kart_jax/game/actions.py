@@ -33,9 +33,11 @@ def mean_controls(parts: Sequence[Controls]) -> Controls:
 
 
 class ActionSet(Protocol):
-    """A space of actions and their meaning."""
+    """A space of actions, each instance's its own since it can be seeded, and their meaning."""
 
     space: spaces.Space[Any]
+
+    def __init__(self) -> None: ...
 
     def controls(self, action: Any) -> Controls:
         """The controls that a member of the space stands for."""
@@ -44,7 +46,8 @@ class ActionSet(Protocol):
 class FullActions:
     """Seven parts: acceleration, brake, steer (left, none, right), fire, drift, nitro, rescue."""
 
-    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2, 2])
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2, 2])
 
     def controls(self, action: Any) -> Controls:
         """Part by part, in the order of the class's description."""
@@ -63,7 +66,8 @@ class FullActions:
 class DriveActions:
     """Two parts: throttle and steer (left, none, right). Enough to finish a lap alone."""
 
-    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 3])
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.MultiDiscrete([2, 3])
 
     def controls(self, action: Any) -> Controls:
         """Throttle and steer."""
@@ -74,7 +78,8 @@ class DriveActions:
 class RaceActions:
     """Four parts: throttle (brake, none, full), steer in five steps, drift, nitro."""
 
-    space: spaces.Space[Any] = spaces.MultiDiscrete([3, 5, 2, 2])
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.MultiDiscrete([3, 5, 2, 2])
 
     def controls(self, action: Any) -> Controls:
         """Part by part, in the order of the class's description."""
@@ -118,7 +123,8 @@ class FineActions:
 class ReducedActions:
     """Six parts: the full set without rescue, which a beginner presses too often."""
 
-    space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2])
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2])
 
     def controls(self, action: Any) -> Controls:
         """The first six parts of the full set."""
@@ -141,7 +147,9 @@ class ListedActions:
         Controls(brake=True),
         Controls(),
     )
-    space: spaces.Space[Any] = spaces.Discrete(len(combinations))
+
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(len(self.combinations))
 
     def controls(self, action: Any) -> Controls:
         """The combination of that number."""
@@ -151,7 +159,8 @@ class ListedActions:
 class ContinuousActions:
     """Steer and throttle as two numbers from -1 to 1; a throttle below 0 brakes."""
 
-    space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     def controls(self, action: Any) -> Controls:
         """Steer, and throttle or brake."""
@@ -172,21 +181,41 @@ ACTION_SETS: dict[str, type[ActionSet]] = {
 
 
 def check_action(space: spaces.Space[Any], action: Any) -> None:
-    """Refuse what is no member of a space; numbers beyond a box's limits are clipped later.
+    """Refuse what is no member of a space, nor becomes one by `np.asarray`, as a JAX array does.
+
+    Numbers beyond a box's limits are clipped later.
 
     Raises:
         ValueError: names the action and the space.
     """
     try:
+        numbers = np.asarray(action)
         if isinstance(space, spaces.Box):
-            numbers = np.asarray(action)
             fits = numbers.shape == space.shape and bool(np.isfinite(numbers.astype(float)).all())
         else:
-            fits = bool(space.contains(action))
+            fits = bool(space.contains(numbers))
     except (TypeError, ValueError):  # what NumPy makes no array of
         fits = False
     if not fits:  # only then: naming a space takes longer than all the rest of a check
         check(False, "action", action, f"a member of {space}")
+
+
+def check_actions(space: spaces.Space[Any], actions: NDArray[Any], first: int) -> None:
+    """Refuse actions `[N, ...]` of which one is no member of a space, as `check_action` does.
+
+    Raises:
+        ValueError: names the environment, of which the first has the number `first`.
+    """
+    if isinstance(space, spaces.MultiDiscrete):
+        fit = (space.start <= actions) & (actions < space.start + space.nvec)
+    elif isinstance(space, spaces.Discrete):
+        fit = (space.start <= actions) & (actions < space.start + space.n)
+    else:
+        fit = np.isfinite(actions)
+    if not fit.all():
+        place = int(np.argwhere(~fit)[0, 0])
+        action = actions[place].tolist()
+        check(False, f"action of environment {first + place}", action, f"a member of {space}")
 
 
 def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[Any]:

@@ -16,9 +16,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from kart_jax.game.actions import ACTION_SETS, Controls
+from kart_jax.game.actions import ACTION_SETS, Controls, check_action
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.observation import FrameStack, observation_space
+from kart_jax.game.start import check_options
 from kart_jax.game.state import AHEAD as STATE_AHEAD
 from kart_jax.game.state import State, encode
 from kart_jax.validation import check
@@ -111,17 +112,28 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start on a drawn track (or `options["track"]`), somewhere across the road."""
+        """Start on a drawn track (or `options["track"]`), somewhere across the road.
+
+        Raises:
+            ValueError: an unknown option, or a value that is not allowed.
+        """
+        options = {} if options is None else options
+        check_options(options)
         super().reset(seed=seed)
         drawn = self.config.track[int(self.np_random.integers(len(self.config.track)))]
-        track = (options or {}).get("track", drawn)
+        track = str(options.get("track", drawn))
         self._run = Run(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
         if self.config.draws:
             self._stack.fill(self._draw())
         return self._observe(), {"track": track}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Drive for one action."""
+        """Drive for one action.
+
+        Raises:
+            ValueError: the action is no member of the action space.
+        """
+        check_action(self.action_space, action)
         run = self._run
         gained, on_road = self._drive(self._actions.controls(action))
         finished = run.distance >= LENGTH

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kart_jax.cli.command import check_output, command
+from kart_jax.cli.command import command
+from kart_jax.files import check_output
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.game.env import KartEnv

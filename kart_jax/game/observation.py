@@ -71,9 +71,7 @@ class FrameStack:
         self.frames.append(frame)
 
     def observe(self) -> Frame:
-        """The stack as a new array; one of a single frame shares its memory."""
-        if len(self.frames) == 1 and self._layout == "thwc":
-            return self.frames[0][None]
+        """The stack as a new array."""
         if self._layout == "thw":
             return np.stack([frame[..., 0] for frame in self.frames])
         if self._layout == "hwc":

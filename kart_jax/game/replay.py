@@ -1,16 +1,18 @@
 """Frames at a viewing size: the same race again, drawn by a process of its own."""
 
-import multiprocessing
-import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kart_jax.game.child import start_child
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
@@ -61,21 +63,24 @@ def replay(
     told = ("track", "reverse", "episode_seed")
     check(set(told) <= set(about), "about", about, f"the info of a reset, with {', '.join(told)}")
     options = {name: about[name] for name in told}
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_draw, args=(sender, viewing, options, actions), daemon=True)
-    process.start()
-    sender.close()
+    receiver, sender = Pipe()
+    with sender:
+        descriptor = sender.fileno()
+        process = start_child(
+            __name__, [descriptor], output=subprocess.DEVNULL, pass_fds=[descriptor]
+        )
     try:
+        with suppress(OSError):  # it died: told below
+            receiver.send((viewing, options, list(actions)))
         for number in range(len(actions) + 1):
             if not receiver.poll(timeout):
                 raise GameError(f"no frame {number} of the replay within {timeout} s")
             try:
                 frame = receiver.recv()
-            except EOFError:
-                process.join(timeout)
+            except (EOFError, ConnectionError):
                 raise GameError(
-                    f"the replay's process ended at frame {number}, exit status {process.exitcode}"
+                    f"the replay's process ended at frame {number}, exit status "
+                    f"{process.wait(timeout)}"
                 ) from None
             if isinstance(frame, GameError | ValueError):
                 raise frame
@@ -83,15 +88,23 @@ def replay(
     finally:
         receiver.close()
         process.kill()
-        process.join()
+        process.wait()
+
+
+def main() -> None:
+    """Draw, in a process of its own, what its caller asks for by the pipe named in `sys.argv`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who look.
+    sender = Connection(int(sys.argv[1]))
+    try:
+        config, options, actions = sender.recv()
+    except EOFError:  # Nobody looks any more.
+        return
+    _draw(sender, config, options, actions)
 
 
 def _draw(
     sender: Connection, config: RaceConfig, options: dict[str, Any], actions: Sequence[Any]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who look.
-    for output in (1, 2):  # So is the terminal; what goes wrong is sent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     try:
         env = KartEnv(config)
         observation, _ = env.reset(options=options)

@@ -1,5 +1,6 @@
 """How an episode begins: what is drawn from its seed, and putting the kart there."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,8 @@ def _settle(race: Race) -> None:
 
 def _act(race: Race, start: Start, actions: ActionSet) -> None:
     if start.actions:
-        actions.space.seed(start.action_seed)
+        space = copy.deepcopy(actions.space)  # the user's own may be seeded
+        space.seed(start.action_seed)
         for _ in range(start.actions):
-            controls = actions.controls(actions.space.sample())
+            controls = actions.controls(space.sample())
             race.step(controls._replace(rescue=False))

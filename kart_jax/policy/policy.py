@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -84,6 +85,13 @@ class Policy:
             lambda key, logits: spec.actions.clip(distribution.sample(key, logits))
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process is made from; compiled programs stay here."""
+        return {"spec": self.spec, "variables": jax.device_get(self.variables), "race": self.race}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Policy.__init__(self, **state)
+
     def act(self, observation: ArrayLike | Observation, key: jax.Array | None = None) -> np.ndarray:
         """Return the action for one observation, or actions `[B, ...]` for a batch.
 
@@ -123,7 +131,10 @@ class Policy:
         There are no values where what the critic sees is not given.
         """
         seen = self.batch(observation)
-        return self._apply(self.variables, critic=self.spec.network.critic in seen, **seen)
+        critic = self.spec.network.critic in seen
+        if len(seen[self.spec.network.actor]) == 0:  # which convolutions do not take
+            return jnp.zeros((0, self.spec.actions.outputs)), jnp.zeros(0) if critic else None
+        return self._apply(self.variables, critic=critic, **seen)
 
     def batch(self, observation: ArrayLike | Observation) -> dict[str, np.ndarray]:
         """Return one observation or a batch as a batch of what the network sees, by name.

@@ -41,7 +41,15 @@ class QuantisedPolicy(Policy):
 
     def __init__(self, policy: Policy, variables: Any) -> None:
         super().__init__(policy.spec, variables, policy.race)
-        network = policy.spec.module()
+        self._quantise()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._quantise()
+
+    def _quantise(self) -> None:
+        """Have the network's convolutions multiply in int8."""
+        network = self.spec.module()
 
         def apply(variables: Any, **inputs: Any) -> Any:
             with nn.intercept_methods(_instead_of_convolutions(_int8)):

@@ -27,6 +27,7 @@ logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
+DELETED = ".deleted"
 _ARRAY, _EMPTY = "array", "empty"
 BEST = "best.json"
 """Beside the checkpoints of a run that evaluates: which of them raced best, and how."""
@@ -120,7 +121,10 @@ class Checkpoints:
         kept = {*sorted(whole)[-self._keep :], best and best["step"]}
         for step in steps(self.folder):
             if step < saved and step not in kept:
-                shutil.rmtree(self.folder / str(step))
+                # Renamed first: others see a whole checkpoint or none.
+                gone = self.folder / f"{step}{DELETED}"
+                (self.folder / str(step)).rename(gone)
+                shutil.rmtree(gone)
                 whole.discard(step)
 
     def _write(self, checkpoint: Checkpoint, target: Path) -> None:
@@ -131,8 +135,9 @@ class Checkpoints:
             multiprocessing_options=_alone(),
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.folder.glob("*.orbax-checkpoint-tmp*"):  # nobody else writes here
-            shutil.rmtree(unfinished)
+        for left in ("*.orbax-checkpoint-tmp*", f"*{DELETED}"):  # nobody else writes here
+            for unfinished in self.folder.glob(left):
+                shutil.rmtree(unfinished)
         if target.exists():
             shutil.rmtree(target)
         arrays, collector = _take_arrays(checkpoint.collector)
@@ -181,7 +186,8 @@ def latest(folder: Path) -> Path:
         checkpoint = folder / str(step)
         if is_whole(checkpoint):
             return checkpoint
-        log.warning("%s is incomplete or damaged: passed over", checkpoint)
+        if checkpoint.exists():  # or else it was deleted meanwhile
+            log.warning("%s is incomplete or damaged: passed over", checkpoint)
     raise CheckpointError(f"{folder} holds no whole checkpoint")
 
 

@@ -34,17 +34,22 @@ def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
     Raises:
         ValueError: as `check_run`, or another process writes the run.
     """
-    run_dir = config.run.run_dir or default_folder(config)
     if not write:
-        yield run_dir
+        yield config.run.run_dir or default_folder(config)
         return
     check_run(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    if config.run.run_dir is None:
+        run_dir = make_new(default_folder(config))
+    else:
+        run_dir = config.run.run_dir
+        run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{run_dir} is being written by another process") from None
+        if not config.run.resume and (run_dir / "config.json").exists():  # begun since the check
+            raise ValueError(f"{run_dir} holds a run that another process has just begun")
         configs.save(config, run_dir / "config.json")
         yield run_dir
 
@@ -71,6 +76,18 @@ def default_folder(config: TrainConfig) -> Path:
     """A folder named by the moment and the tracks."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     return Path("runs") / f"{stamp}_{'+'.join(config.race.track)[:40]}"
+
+
+def make_new(folder: Path) -> Path:
+    """Make and return a folder of this name or of the next free one: `name_2`, `name_3`..."""
+    number = 1
+    while True:
+        path = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
 
 
 def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:

@@ -1,6 +1,7 @@
 """Loading a policy: a shipped one by its name, or any from a run, a checkpoint or a folder."""
 
 from pathlib import Path
+from typing import Any
 
 from kart_jax.policy import exported
 from kart_jax.policy.policy import Policy, PolicySpec
@@ -24,11 +25,28 @@ def load_policy(source: str | Path) -> Policy:
     folder = find_folder(source)
     if exported.is_exported(folder):
         return exported.read_policy(folder)
-    checkpoint = checkpoints.find(folder)
-    progress = checkpoints.read_progress(checkpoint)
-    spec = PolicySpec.from_dict(progress["policy"])
-    variables = checkpoints.read_policy(checkpoint, spec.template())
+    spec, variables, progress = read_trained(folder)
     return Policy(spec, variables, progress["config"]["race"])
+
+
+def read_trained(folder: Path) -> tuple[PolicySpec, Any, dict[str, Any]]:
+    """Return spec, variables and progress of a checkpoint, or of a run's best or newest.
+
+    The run may be training meanwhile, and delete what is being read: then the next is taken.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint.
+    """
+    while True:
+        before = checkpoints.steps(folder / "checkpoints")
+        try:
+            checkpoint = checkpoints.find(folder)
+            progress = checkpoints.read_progress(checkpoint)
+            spec = PolicySpec.from_dict(progress["policy"])
+            return spec, checkpoints.read_policy(checkpoint, spec.template()), progress
+        except CheckpointError:
+            if checkpoints.steps(folder / "checkpoints") == before:
+                raise
 
 
 def find_folder(source: str | Path) -> Path:
@@ -37,7 +55,7 @@ def find_folder(source: str | Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source)
+    folder = SHIPPED / source if str(source) in shipped_policies() else Path(source).expanduser()
     if not folder.exists():
         raise CheckpointError(
             f"{source} does not exist, nor is it a shipped policy's name "

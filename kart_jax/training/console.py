@@ -4,6 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Self
 
 from rich.console import Console as RichConsole
@@ -62,7 +63,8 @@ class Console:
 
     def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
-        self._view.stop()
+        with suppress(OSError):  # the terminal is gone
+            self._view.stop()
 
     def rate(self, step: int) -> float:
         """Policy steps per second over the last updates."""
@@ -106,12 +108,15 @@ class Console:
         self._print(f"\nWhere the time went:\n{stopwatch.table()}")
 
     def _print(self, line: str) -> None:
-        """Print a line, which stays in view; a reader who left (Ctrl-C ends `| tee` too) is no
-        reason to stop."""
-        if self._live:
-            self._view.console.print(line)
-        elif not self._quiet:
-            try:
+        """Print a line, which stays in view.
+
+        A reader who left (Ctrl-C ends `| tee` too), a terminal that is gone and a full disk are
+        no reasons to stop.
+        """
+        try:
+            if self._live:
+                self._view.console.print(line)
+            elif not self._quiet:
                 print(line, flush=True)
-            except BrokenPipeError:
-                self._quiet = True
+        except OSError:
+            self._live, self._quiet = False, True

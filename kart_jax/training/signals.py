@@ -1,15 +1,18 @@
-"""Stopping on request: SIGINT or SIGTERM asks, a second one does not ask."""
+"""Stopping on request: SIGINT, SIGTERM or SIGHUP asks; a second one, but SIGHUP, does not ask."""
 
+import errno
 import os
 import signal
 import socket
+import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGHUP tells that the terminal or the connection is gone."""
 PASSED_ON = signal.SIGUSR1
 """Asks as well, for another process of the run: no second signal after one of those."""
 NO_CLEAN_END = b"error: no clean end within %g s (--grace); what was saved before stands\n"
@@ -24,7 +27,10 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Listens for SIGINT and SIGTERM while used as a context manager in the main thread.
+    """Listens for `STOPPING` while used as a context manager.
+
+    In another thread than the main one, which alone can, it listens to nothing. SIGHUP stays
+    ignored where it was, as `nohup` does.
 
     Python's own handlers wait for the main thread, which may be compiling for minutes. So
     a thread of its own hears every signal: a second one, or `grace` seconds, end the process.
@@ -55,17 +61,23 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         """Begin to listen."""
+        if threading.current_thread() is not threading.main_thread():
+            return self
         heard, self._teller = socket.socketpair()
         self._teller.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
         self._listener = threading.Thread(target=_listen, args=(heard, self._grace), daemon=True)
         self._listener.start()
         for number in (*STOPPING, PASSED_ON):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave signals as they were."""
+        if not self._before:
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
@@ -74,28 +86,44 @@ class StopRequest:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            _leave_dead_terminal()
         if self._may_raise:
             raise Interrupted
+
+
+def _leave_dead_terminal() -> None:
+    """Put the null device in place of a terminal that is gone, where every write would fail."""
+    for descriptor in (0, 1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, descriptor)
+                os.close(null)
 
 
 def _listen(heard: socket.socket, grace: float) -> None:
     """End the process by the second signal, or `grace` seconds after the first."""
     with heard:
-        first = _next_request(heard)
+        first = _next_request(heard, STOPPING)
         if first is None:
             return
         heard.settimeout(grace)
         try:
-            if _next_request(heard) is None:
+            # A terminal that goes tells of it twice: by the kernel and by the shell.
+            if _next_request(heard, (signal.SIGINT, signal.SIGTERM)) is None:
                 return
         except TimeoutError:
-            os.write(2, NO_CLEAN_END % grace)
+            with suppress(OSError):
+                os.write(2, NO_CLEAN_END % grace)
         os._exit(128 + first)
 
 
-def _next_request(heard: socket.socket) -> int | None:
-    """The next SIGINT or SIGTERM; None once nobody listens any more."""
+def _next_request(heard: socket.socket, numbers: Sequence[int]) -> int | None:
+    """The next signal of those `numbers`; None once nobody listens any more."""
     while number := heard.recv(1):
-        if number[0] in STOPPING:  # Python tells of all signals that have a handler
+        if number[0] in numbers:  # Python tells of all signals that have a handler
             return number[0]
     return None

@@ -31,7 +31,7 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         """Refuse impossible counts."""
-        check(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        check(1 <= self.num_envs <= 10_000, "num_envs", self.num_envs, "1 to 10000")
         check_choice("groups", self.groups, [None, 1, 2])
         check(
             self.num_envs % (self.groups or 1) == 0,
@@ -41,8 +41,9 @@ class WorkerConfig:
         )
         check_choice("workers", self.workers, ["process", "serial"])
         for name in ("step_timeout", "start_timeout"):
-            check(getattr(self, name) >= 0.01, name, getattr(self, name), "at least 0.01 s")
-        check(self.spares >= 0, "spares", self.spares, "at least 0")
+            fits = 0.01 <= getattr(self, name) <= 1e6
+            check(fits, name, getattr(self, name), "0.01 to 1000000 s")
+        check(0 <= self.spares <= 10_000, "spares", self.spares, "0 to 10000")
         check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
 
     def group_count(self, devices: int = 1) -> int:

@@ -1,12 +1,13 @@
 """All environments behind one interface: in supervised processes, or in this one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from kart_jax.game.config import RaceConfig
-from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.protocol import Layout, Refused, Slots
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import EnvRunner, MakeEnv
 
@@ -32,6 +33,18 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
+def accepted(answers: list[Any]) -> list[Any]:
+    """The answers of environments, unless one of them refuses.
+
+    Raises:
+        ValueError: names the environment and why.
+    """
+    for index, answer in enumerate(answers):
+        if isinstance(answer, Refused):
+            raise ValueError(f"environment {index}: {answer.why}")
+    return answers
+
+
 class Pool(Protocol):
     """What `KartVectorEnv` steps."""
 
@@ -39,7 +52,19 @@ class Pool(Protocol):
     losses: int
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Begin an episode everywhere, from `seed` if given; the first infos."""
+        """Begin an episode everywhere, from `seed` if given; the first infos.
+
+        Raises:
+            ValueError: an environment refuses the options; the episodes go on.
+        """
+
+    def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What a method of `EnvRunner` returns, with `arguments` of each environment.
+
+        Raises:
+            ValueError: an environment cannot do it.
+            RuntimeError: its worker was lost; the next step replaces it.
+        """
 
     def send(self, members: range) -> None:
         """Let `members` step with the actions in the slots."""
@@ -71,7 +96,7 @@ class SerialPool:
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
         """Begin an episode everywhere, from `seed` if given; the first infos."""
-        return [
+        answers = [
             runner.reset(
                 index,
                 None if seed is None else derive_seed(seed, self._first + index, 0),
@@ -79,6 +104,16 @@ class SerialPool:
             )
             for index, runner in enumerate(self._runners)
         ]
+        return accepted(answers)
+
+    def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What a method of `EnvRunner` returns, with `arguments` of each environment."""
+        return accepted(
+            [
+                getattr(runner, command)(*given)
+                for runner, given in zip(self._runners, arguments, strict=True)
+            ]
+        )
 
     def send(self, members: range) -> None:
         """Nothing: the steps are taken in `receive`."""

@@ -7,10 +7,10 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from typing import Any
 
+from kart_jax.game.child import start_child
 from kart_jax.game.config import RaceConfig
 from kart_jax.workers.errors import WorkerLoss, WorkerLostError
 from kart_jax.workers.protocol import OBJECT, STEP, Layout, receive_object, send_object
@@ -51,19 +51,13 @@ class WorkerProcess:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
         self._log = open(descriptor, "rb", buffering=0)  # noqa: SIM115
         self._link, theirs = socket.socketpair()
-        python_path = [path or os.getcwd() for path in sys.path]
-        serve = "from kart_jax.workers.worker import main; main()"
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", serve, str(theirs.fileno()), str(os.getpid())],
-                env=os.environ
-                | dict.fromkeys(ONE_THREAD, "1")
-                | {"PYTHONPATH": os.pathsep.join(python_path)},
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
+            self._process = start_child(
+                "kart_jax.workers.worker",
+                [theirs.fileno(), os.getpid()],
+                output=self._log,
                 pass_fds=[theirs.fileno()],
-                process_group=0,  # the terminal's Ctrl-C is not for workers
+                environment=dict.fromkeys(ONE_THREAD, "1"),
             )
         with contextlib.suppress(ConnectionError):  # it died: told when its answer is read
             send_object(self._link, (make, race, layout, index is None), (memory,))

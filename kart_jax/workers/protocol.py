@@ -62,6 +62,13 @@ class StepBatch:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """What an environment did not do, since it was asked for something that is not possible."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Layout:
     """Shape of the memory of `num_envs` environments."""
 

@@ -3,14 +3,14 @@
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from kart_jax.game.config import RaceConfig
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLoss, WorkerLostError, WorkersLostError
-from kart_jax.workers.pool import Answer, Lost, derive_seed
+from kart_jax.workers.pool import Answer, Lost, accepted, derive_seed
 from kart_jax.workers.process import WorkerProcess
 from kart_jax.workers.protocol import Layout, Slots
 from kart_jax.workers.tracks import races_of
@@ -59,6 +59,7 @@ class ProcessPool:
         """Begin an episode everywhere, from `seed` if given; the first infos.
 
         Raises:
+            ValueError: an environment refuses the options; the episodes go on.
             WorkersLostError: one environment has lost too many workers in a row.
         """
         everyone = range(len(self._processes))
@@ -71,7 +72,22 @@ class ProcessPool:
         lost = [index for index, answer in answers.items() if isinstance(answer, WorkerLoss)]
         answers |= self._replace(lost, options)
         self._refill()
-        return list(answers.values())
+        return accepted(list(answers.values()))
+
+    def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What a method of `EnvRunner` returns, with `arguments` of each environment.
+
+        Raises:
+            ValueError: an environment cannot do it.
+            RuntimeError: its worker was lost; the next step replaces it.
+        """
+        for process, given in zip(self._processes, arguments, strict=True):
+            process.call(command, *given)
+        answers = self._answers(range(len(self._processes)))
+        for answer in answers.values():
+            if isinstance(answer, WorkerLoss):
+                raise RuntimeError(str(answer))
+        return accepted(list(answers.values()))
 
     def _call_reset(self, seed: int | None, options: dict[str, Any] | None) -> None:
         if seed is not None:

@@ -1,5 +1,6 @@
 """Many races at once, as a Gymnasium vector environment and in groups for the trainer."""
 
+import weakref
 from dataclasses import replace
 from typing import Any, Self
 
@@ -16,13 +17,15 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.actions import check_actions
+from kart_jax.validation import check, is_whole
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.frame_stack import FrameStack
 from kart_jax.workers.pool import Answer, Lost, Pool, SerialPool
 from kart_jax.workers.protocol import Layout, StepBatch
 from kart_jax.workers.supervision import ProcessPool
 from kart_jax.workers.tracks import races_of
-from kart_jax.workers.worker import MakeEnv
+from kart_jax.workers.worker import MakeEnv, check_importable
 
 Observed = dict[str, NDArray[Any]]
 """What a group observes: `frames` `[G, H, W, C]`, `states` `[G, D]`, or both."""
@@ -73,6 +76,9 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(space, self.num_envs)
         self.action_space = batch_space(env.action_space, self.num_envs)
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.spec = env.spec
+        self.render_mode = None if self._stack_shape is None else "rgb_array"
+        self._colours = race.colours
         env.close()
         groups = workers.group_count()
         size = self.num_envs // groups
@@ -93,12 +99,15 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             action_dtype=np.dtype(actions.dtype).str,
         )
         self._pool = self._make_pool(replace(race, stack=1), workers, layout, make, seed)
+        # Those who drop it without closing it shall be rid of the workers too.
+        self._close_pool = weakref.finalize(self, self._pool.close)
 
     def _make_pool(
         self, race: RaceConfig, workers: WorkerConfig, layout: Layout, make: MakeEnv, seed: int
     ) -> Pool:
         if workers.workers == "serial":
             return SerialPool(make, race, layout, self._first)
+        check_importable(make)
         return ProcessPool(make, race, layout, workers, seed, self._first)
 
     @property
@@ -109,8 +118,14 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     # The trainer's interface
 
     def start(self, options: dict[str, Any] | None = None) -> list[StepBatch]:
-        """Begin an episode everywhere; one batch per group, all of it first frames."""
+        """Begin an episode everywhere; one batch per group, all of it first frames.
+
+        Raises:
+            ValueError: an environment refuses the options; the episodes go on.
+        """
         self._check_idle()
+        partly = "reset_mask" in (options or {})
+        check(not partly, "options", "reset_mask", "left out: ended episodes are followed by new")
         infos = self._pool.reset(self._seed, options)
         self._seed = None
         self._last = [_frozen_copies(self._observed(group)) for group in range(len(self.groups))]
@@ -135,7 +150,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
 
         Raises:
             ClosedEnvironmentError, ResetNeeded, AlreadyPendingCallError: out of order.
-            ValueError: wrong shape.
+            ValueError: wrong shape, or no members of the action space.
         """
         self._check_open()
         if not self._last:
@@ -147,6 +162,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         actions = np.asarray(actions)
         if actions.shape != slots.shape:
             raise ValueError(f"actions have shape {actions.shape}; a group takes {slots.shape}")
+        check_actions(self.single_action_space, actions, members.start)
         np.copyto(slots, actions, casting="same_kind")
         self._pool.send(members)
         self._waiting.add(group)
@@ -177,7 +193,17 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode everywhere; read-only observations, as `step`'s, and infos."""
+        """Begin an episode everywhere; read-only observations, as `step`'s, and infos.
+
+        Raises:
+            ValueError: `seed` is no single number, of which each environment gets one of its own,
+                or an environment refuses the options; the episodes go on.
+        """
+        if seed is not None:
+            one = is_whole(seed) and seed >= 0
+            check(
+                one, "seed", seed, "one whole number from 0: each environment's is derived from it"
+            )
         self._seed = self._seed if seed is None else seed
         infos: dict[str, Any] = {}
         batches = self.start(options)
@@ -207,6 +233,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
+        check_actions(self.single_action_space, actions, 0)  # before any of them steps
         for group, members in enumerate(self.groups):
             self.send(group, actions[members.start : members.stop])
         batches = [self._receive(group) for group in range(len(self.groups))]
@@ -227,9 +254,45 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             infos,
         )
 
+    def call(self, name: str, *arguments: Any, **options: Any) -> tuple[Any, ...]:
+        """What an attribute of each environment is, or gives when it is called.
+
+        Raises:
+            ValueError: an environment has none, or it fails, or gives what cannot be sent.
+        """
+        self._check_idle()
+        answers = self._pool.call("call", [(name, arguments, options)] * self.num_envs)
+        return tuple(value for (value,) in answers)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each environment; see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of each environment: `values` are a list of one each, or one for all.
+
+        A worker that is lost takes it with it.
+
+        Raises:
+            ValueError: the list is of another length, or an environment refuses.
+        """
+        self._check_idle()
+        each = values if isinstance(values, list | tuple) else [values] * self.num_envs
+        check(len(each) == self.num_envs, "values", values, f"one, or a list of {self.num_envs}")
+        self._pool.call("set_attr", [(name, value) for value in each])
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """The newest frame of each environment as RGB uint8 `[H, W, 3]`; None without frames."""
+        if self.render_mode is None:
+            return None
+        if not self._last:
+            raise ResetNeeded("call `start` or `reset` before `render`")
+        frames = [frame for last in self._last for frame in last["frames"]]
+        return tuple(np.repeat(f[..., : self._colours], 3 // self._colours, -1) for f in frames)
+
     def close_extras(self, **kwargs: Any) -> None:
         """End the workers."""
-        self._pool.close()
+        self._close_pool()
 
     def __enter__(self) -> Self:
         """Close at the end of a `with` block."""

@@ -2,7 +2,9 @@
 
 import ctypes
 import faulthandler
+import io
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -14,9 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.game.config import RaceConfig
-from kart_jax.workers.protocol import DONE, OBJECT, STEP, Slots, receive_object, send_object
+from kart_jax.workers.protocol import (
+    DONE,
+    OBJECT,
+    STEP,
+    Refused,
+    Slots,
+    receive_object,
+    send_object,
+)
 
 MakeEnv = Callable[[RaceConfig], gymnasium.Env[Any, Any]]
+"""Makes an environment, in a worker process."""
+PUT = "put it, as a function or a class, into a module of its own and import it from there"
 LOG_BYTES = 1 << 20
 """What a worker printed is kept in memory, for its last words; dropped beyond this."""
 
@@ -46,8 +58,10 @@ class EnvRunner:
         self.env = env
         self._slots = slots
 
-    def reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
-        """Begin an episode on row `index`; its first info."""
+    def reset(
+        self, index: int, seed: int | None, options: dict[str, Any] | None
+    ) -> dict[str, Any] | Refused:
+        """Begin an episode on row `index`; its first info, or why the options are refused."""
         slots = self._slots
         self._rows = _Rows(slots.frames, slots.states, index)
         self._final_rows = _Rows(slots.final_frames, slots.final_states, index)
@@ -56,7 +70,12 @@ class EnvRunner:
         self._terminated = slots.terminated[index : index + 1]
         self._truncated = slots.truncated[index : index + 1]
         self._track = slots.tracks[index : index + 1]
-        return self._begin(seed, options)
+        try:
+            return self._begin(seed, options)
+        except ValueError as error:
+            if options is None:
+                raise
+            return Refused(str(error))
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> dict[str, Any]:
         observation, info = self.env.reset(seed=seed, options=options)
@@ -77,6 +96,24 @@ class EnvRunner:
         self._final_rows.put(observation)
         return info, self._begin(None, None)
 
+    def call(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """What an attribute of the environment or its wrappers is, or gives when it is called."""
+        try:
+            value = self.env.get_wrapper_attr(name)
+            value = value(*arguments, **options) if callable(value) else value
+            pickle.dumps(value)  # it is to be sent
+        except Exception as error:  # whatever it was, the caller asked for it
+            return Refused(f"{name}: {error}")
+        return (value,)
+
+    def set_attr(self, name: str, value: Any) -> Refused | None:
+        """Set an attribute of the environment or of the wrapper that has it."""
+        try:
+            self.env.set_wrapper_attr(name, value)
+        except Exception as error:
+            return Refused(f"{name}: {error}")
+        return None
+
     def get_state(self) -> Any:
         """The environment's state, or None if it cannot save one."""
         unwrapped = self.env.unwrapped
@@ -85,6 +122,40 @@ class EnvRunner:
     def set_state(self, state: Any) -> None:
         """Restore what `get_state` gave."""
         self.env.unwrapped.set_state(state)  # type: ignore[attr-defined]
+
+
+def check_importable(make: MakeEnv) -> None:
+    """Refuse what a worker, which does not run the caller's main module, could not import.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    try:
+        modules = _Modules(io.BytesIO(pickle.dumps(make)))
+        modules.load()
+        missing = [name for name in modules.names if not _is_importable(name)]
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"make cannot be sent to a worker ({error}): {PUT}") from None
+    if missing:
+        raise ValueError(f"make is of {missing[0]}, which workers cannot import: {PUT}")
+
+
+def _is_importable(module: str) -> bool:
+    """Whether a new process could import a module, however this one came to have it."""
+    top = module.partition(".")[0]
+    return top != "__main__" and any(finder.find_spec(top, None) for finder in sys.meta_path)
+
+
+class _Modules(pickle.Unpickler):
+    """Notes which modules are needed."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.names: list[str] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.names.append(module)
+        return super().find_class(module, name)
 
 
 def main() -> None:

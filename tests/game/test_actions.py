@@ -106,10 +106,10 @@ def test_the_mean_of_controls_is_what_was_done_on_the_whole() -> None:
 )
 def test_what_is_no_action_is_refused_by_name(name: str, action: Any) -> None:
     with pytest.raises(ValueError, match=r"action = .* a member of "):
-        check_action(ACTION_SETS[name].space, action)
+        check_action(ACTION_SETS[name]().space, action)
 
 
 @pytest.mark.parametrize("name", ACTION_SETS)
 def test_what_a_space_gives_is_an_action(name: str) -> None:
-    check_action(ACTION_SETS[name].space, ACTION_SETS[name].space.sample())
-    check_action(ACTION_SETS["continuous"].space, [-3.0, 7.0])  # clipped
+    check_action(ACTION_SETS[name]().space, ACTION_SETS[name]().space.sample())
+    check_action(ACTION_SETS["continuous"]().space, [-3.0, 7.0])  # clipped

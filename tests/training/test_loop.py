@@ -1,10 +1,17 @@
 """Whole training runs on the fake game: interrupted, damaged, refused, and gone on with."""
 
+import contextlib
 import fcntl
 import json
 import os
+import pty
+import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +21,7 @@ import pytest
 
 from kart_jax import train
 from kart_jax.cli.command import UNFINISHED
+from kart_jax.cli.options import parse
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
 from tests.helpers.tiny_run import (
@@ -392,3 +400,63 @@ class TestRefusals:
             status, err = run(capsys, "--resume", "--run-dir", str(undisturbed))
         assert status == 1
         assert "being written by another process" in err
+
+
+def test_a_lost_terminal_saves_what_was_learnt(tmp_path):
+    """The terminal is gone for whoever writes to it, too."""
+    run_dir = tmp_path / "run"
+    args = [a for a in arguments(run_dir, 100_000) if a != "--quiet"]
+    ours, theirs = pty.openpty()
+    command = shlex.join([sys.executable, "-m", "kart_jax.train", *args])
+    terminal = os.ttyname(theirs)  # that of the session which opens it first
+    line = f"exec {command} <{terminal} >{terminal} 2>&1"
+    process = subprocess.Popen(["sh", "-c", line], start_new_session=True, text=True)
+    time.sleep(1)
+    os.close(theirs)
+    reader = threading.Thread(target=read_all, args=(ours, gone := threading.Event()))
+    reader.start()
+    wait_for_updates(process, run_dir, 3)
+    gone.set()
+    reader.join()  # closes the terminal
+    assert process.wait(timeout=60) == 0
+    [step] = checkpoints.steps(run_dir / "checkpoints")
+    assert step == metrics(run_dir)[-1]["step"]
+
+
+def read_all(terminal: int, gone: threading.Event) -> None:
+    os.set_blocking(terminal, False)
+    while not gone.wait(0.02):
+        with contextlib.suppress(BlockingIOError):
+            os.read(terminal, 2**16)
+    os.close(terminal)
+
+
+def test_a_thread_can_train(tmp_path):
+    config = parse(arguments(tmp_path / "run", 2))
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(train.run(config)))
+    thread.start()
+    thread.join()
+    assert ended == [0]
+    assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_a_run_with_no_steps_left_says_so_and_starts_nothing(
+    undisturbed, tmp_path, capsys, monkeypatch
+):
+    run_dir = shutil.copytree(undisturbed, tmp_path / "a run")
+    monkeypatch.setattr("subprocess.Popen", None)
+    assert train.main(["--resume", "--run-dir", str(run_dir)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Nothing is left to do: ")
+    assert f"--run-dir '{run_dir}' --total-steps {2 * UPDATES * STEPS_PER_UPDATE}" in out
+    assert metrics(run_dir) == metrics(undisturbed)
+
+
+def test_the_end_shows_a_race_and_what_to_type(undisturbed, tmp_path, capsys):
+    """In this process: an accelerator may have no memory for another."""
+    args = [a for a in arguments(tmp_path / "my run", 1, "--workers", "serial") if a != "--quiet"]
+    assert train.main(args) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"One greedy episode .*:\nlighthouse: \d+ m \(\d+%\), ", out)
+    assert f"-m kart_jax.play '{tmp_path}/my run' --episodes 10" in out

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from kart_jax.training.signals import Interrupted, StopRequest
+from kart_jax.training.signals import STOPPING, Interrupted, StopRequest
 
 GRACE = 60.0
 DEAF = """
@@ -94,3 +95,41 @@ def test_signals_are_left_as_they_were():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_terminal_that_goes_is_a_request_however_often_it_is_told():
+    """The kernel tells of it, and the shell once more, which must not count as a second signal."""
+    process = start_deaf(grace=300)
+    for _ in range(3):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGHUP
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            stop.check()
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_listens_to_nothing():
+    before = [signal.getsignal(number) for number in STOPPING]
+
+    def listen() -> None:
+        with StopRequest() as stop:
+            stop.check()
+            heard.append([signal.getsignal(number) for number in STOPPING])
+
+    heard: list[list[object]] = []
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert heard == [before]

@@ -88,9 +88,10 @@ def find_data() -> Path | None:
         DataError: the variable is set, but the engine cannot read what is there.
     """
     if named := os.environ.get(VARIABLE):
-        if problem := find_problem(Path(named)):
+        folder = Path(named).expanduser()
+        if problem := find_problem(folder):
             raise DataError(f"{VARIABLE}={named} is of no use: {problem}. Correct it or unset it.")
-        return Path(named)
+        return folder
     for folder in (cached_data(), pystk2_data()):
         if folder.is_dir() and find_problem(folder) is None:
             return folder

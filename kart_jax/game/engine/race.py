@@ -2,10 +2,12 @@
 
 import atexit
 import ctypes
+import gc
 import math
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +36,10 @@ _graphics: tuple[int, int, bool] | None = None
 """Width, height and window of what this process draws; None: nothing."""
 _process = _thread = 0
 """The process and the thread that started the game."""
-_running: "Race | None" = None
+_running: "weakref.ref[Race] | None" = None
+"""This process's open race; nobody may hold it any more."""
+_dropped: list[Any] = []
+"""The game's side of races that were collected without being closed; the next race ends them."""
 _driver: str | None = None
 """Who drove in this process's races so far."""
 _undrawn_track: str | None = None
@@ -146,6 +151,9 @@ def _start_engine(wanted: tuple[int, int, bool] | None) -> ModuleType:
 @contextmanager
 def _printing_to_stderr() -> Iterator[None]:
     """Keep what the game prints out of a command's output, which may be read by a program."""
+    if sys.stdout is None or sys.stderr is None:  # closed: some file may have their descriptors
+        yield
+        return
     sys.stdout.flush()
     output = os.dup(1)
     os.dup2(2, 1)
@@ -175,7 +183,9 @@ class Race:
                 "this process was forked from one that had started the game, which would hang: "
                 'start processes by multiprocessing.get_context("spawn")'
             )
-        if _running is not None:
+        if _held() is not None:
+            gc.collect()  # it may be held by nothing but a circle of references
+        if _held() is not None:
             raise RaceInUseError(
                 "this process has a race already: close it, or start another process"
             )
@@ -194,7 +204,8 @@ class Race:
         self._loaded: tuple[str, bool] | None = None
         self._index = 0
         self.line: CentreLine
-        _running = self
+        _stop_dropped()
+        _running = weakref.ref(self)
 
     def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
         """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
@@ -358,9 +369,26 @@ class Race:
     def close(self) -> None:
         """Leave the race; the process may start another one of the same size."""
         global _running
-        if _running is self:
+        if _held() is self:
             self._unload()
             _running = None
+
+    def __del__(self) -> None:
+        # Only kept: this may be any thread, at any moment.
+        if getattr(self, "_race", None) is not None:
+            _dropped.append(self._race)
+
+
+def _held() -> Race | None:
+    """The open race, if anybody holds it."""
+    return None if _running is None else _running()
+
+
+def _stop_dropped() -> None:
+    """End the races that nobody closed."""
+    while _dropped:
+        _dropped.pop().stop()
+        give_back()
 
 
 def _kart_state(kart: Any) -> KartState:
@@ -415,5 +443,7 @@ def _up(w: float, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
 @atexit.register
 def _leave() -> None:
     """A race that is still loaded when the interpreter ends crashes the process."""
-    if _running is not None and _process == os.getpid():
-        _running.close()
+    if _process == os.getpid():
+        if race := _held():
+            race.close()
+        _stop_dropped()
