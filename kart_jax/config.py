@@ -257,10 +257,15 @@ PRESETS: dict[str, TrainConfig] = {
         ),
     ),
     "coach": TrainConfig(
-        run=RunConfig(preset="coach", total_steps=1_000_000, checkpoint_steps=100_000),
+        run=RunConfig(
+            preset="coach",
+            total_steps=2_000_000,
+            checkpoint_steps=100_000,
+            eval_steps=250_000,
+        ),
         race=RaceConfig(
             observation="state",
-            action_set="race",
+            action_set="fine",
             random_start=0.5,
             start_jitter=0.5,
             start_actions=5,
@@ -268,12 +273,21 @@ PRESETS: dict[str, TrainConfig] = {
         ),
         workers=WorkerConfig(num_envs=16),
         network=STATE,
+        imitation=ImitationConfig(
+            imitation_steps=30_000,
+            imitation_rounds=5,
+            imitation_batch=256,
+            imitation_rate=1e-3,
+            imitation_drift=True,
+        ),
         ppo=PPOConfig(
             rollout_length=256,
             epochs=6,
-            learning_rate=3e-4,
-            entropy_coefficient=0.003,
+            learning_rate=2e-4,
+            clip_range=0.15,
+            entropy_coefficient=0.001,
             normalise_rewards=True,
+            critic_steps=40_000,
         ),
     ),
     "gpu": TrainConfig(

@@ -22,7 +22,7 @@ from kart_jax.game.env import KartEnv
 from kart_jax.game.start import DRAWN_SEEDS
 from kart_jax.imitation.demonstrations import guided_action
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.observer import Observer
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 
@@ -311,11 +311,9 @@ class _Lane:
     """One group of workers: what it observes, and the trials that it drives."""
 
     def __init__(self, race: RaceConfig, batch: StepBatch) -> None:
-        self._stack: FrameStack | None = None
-        if batch.frames is not None:
-            self._stack = FrameStack(len(batch.first), race.stack, batch.frames.shape[1:])
+        self._observer = Observer(batch, race.stack)
         self._trials: dict[int, int] = {}
-        self.receive(batch)
+        self._begin(batch)
 
     @property
     def busy(self) -> bool:
@@ -324,19 +322,18 @@ class _Lane:
 
     def observations(self) -> Any:
         """The newest of each environment, as `Act` takes them."""
-        if self._stack is None:
-            return self._states
-        stacks = self._stack.stacks()
-        return stacks if self._states is None else {"frames": stacks, "state": self._states}
+        seen = self._observer.observation()
+        return seen if len(seen) > 1 else next(iter(seen.values()))
 
     def receive(self, batch: StepBatch) -> list[tuple[int, dict[str, Any]]]:
         """Take in a step: the trials that ended, and their last infos."""
-        self._states = batch.states
-        if self._stack is not None and batch.frames is not None:
-            self._stack.push(batch.frames, batch.first)
+        self._observer.push(batch)
         ended = [(self._trials[place], info) for place, info in batch.final_infos.items()]
+        self._begin(batch)
+        return ended
+
+    def _begin(self, batch: StepBatch) -> None:
         for place, info in batch.reset_infos.items():
             self._trials.pop(place, None)
             if "trial" in info:
                 self._trials[place] = info["trial"]
-        return ended

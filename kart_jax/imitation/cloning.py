@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from optax.microbatching import AccumulationType, microbatch
 
 from kart_jax.imitation.demonstrations import Demonstration
+from kart_jax.policy.observation import FRAMES, Observation
 from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
@@ -49,6 +50,7 @@ class Samples:
         self._shown: list[Demonstration] = []
         self._ends: NDArray[np.int64]
         """Of each episode, the row that follows its last one."""
+        self._lengths: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -56,7 +58,7 @@ class Samples:
     def extend(self, shown: Sequence[Demonstration]) -> None:
         """Add episodes."""
         self._shown += shown
-        lengths = np.array([len(one.rewards) for one in self._shown])
+        self._lengths = lengths = np.array([len(one.rewards) for one in self._shown])
         self._ends = lengths.cumsum()
         for name in ("actions", "rewards"):
             setattr(self, name, np.concatenate([getattr(one, name) for one in self._shown]))
@@ -64,16 +66,26 @@ class Samples:
         self.ended[self._ends - 1] = True
         self.finished = np.repeat([one.summary["finished"] for one in self._shown], lengths)
 
-    def stacks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """`[B, S, H, W, C]`, the frame stacks of the steps `rows [B]`."""
+    def observations(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return those of the steps `rows [B]`: `frames [B, S, H, W, C]`, `state [B, D]`."""
         episodes = np.searchsorted(self._ends, rows, side="right")
-        shape = self._shown[0].frames.shape[1:]
-        stacks = np.empty((len(rows), len(self._lags), *shape), np.uint8)
-        for place, (row, number) in enumerate(zip(rows, episodes, strict=True)):
-            frames = self._shown[number].frames
-            step = row - (self._ends[number] - len(frames))
+        steps = rows - (self._ends[episodes] - self._lengths[episodes])
+        parts: dict[str, NDArray[Any]] = {}
+        for name in self._shown[0].seen:
+            if name == FRAMES:
+                parts[name] = self._stacks(steps, episodes)
+            else:
+                at = zip(episodes, steps, strict=True)
+                parts[name] = np.stack([self._shown[n].seen[name][step] for n, step in at])
+        return parts
+
+    def _stacks(self, steps: NDArray[np.int64], episodes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        shape = self._shown[0].seen[FRAMES].shape[1:]
+        stacks = np.empty((len(steps), len(self._lags), *shape), np.uint8)
+        for place, (step, number) in enumerate(zip(steps, episodes, strict=True)):
             # Before the first step there is nothing but its frame.
-            np.take(frames, np.maximum(step - self._lags, 0), axis=0, out=stacks[place])
+            rows = np.maximum(step - self._lags, 0)
+            np.take(self._shown[number].seen[FRAMES], rows, axis=0, out=stacks[place])
         return stacks
 
 
@@ -108,10 +120,16 @@ class Cloner:
             optax.clip_by_global_norm(ppo.max_grad_norm),
             optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
         )
+        self._scale = adv.RewardScale.create()
         self._average = optax.ema(MEMORY)
         params = self.variables["params"]
         self._state = self._optimiser.init(params), self._average.init(params)
         self._step = jax.jit(self._take_step)
+
+    @property
+    def reward_scale(self) -> dict[str, float]:
+        """The scale of the rewards that the values were learnt from, as plain values."""
+        return {name: float(x) for name, x in vars(self._scale).items()}
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Return all that learning changes, as host arrays by their path."""
@@ -129,14 +147,19 @@ class Cloner:
             snapshot[name].shape != x.shape for name, x in own
         ):
             raise ValueError("the snapshot is of another policy or of another version")
-        tree = jax.tree.structure((self._last, self._state, self.variables))
+        tree = jax.tree.structure(self._all)
         arrays = jax.tree.unflatten(tree, [snapshot[name] for name, _ in own])
-        self._last, self._state, self.variables = jax.device_put(arrays)
+        self._last, self._state, self.variables, self._scale = jax.device_put(arrays)
         self._rng.bit_generator.state = json.loads(str(snapshot[RANDOM]))
+
+    @property
+    def _all(self) -> Any:
+        """All arrays that learning changes."""
+        return self._last, self._state, self.variables, self._scale
 
     def _weights(self) -> list[tuple[str, jax.Array]]:
         """All arrays that learning changes, and their paths."""
-        leaves = jax.tree.leaves_with_path((self._last, self._state, self.variables))
+        leaves = jax.tree.leaves_with_path(self._all)
         return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in leaves]
 
     def learn(
@@ -155,7 +178,8 @@ class Cloner:
             actions that is the `same` as the policy's most probable ones, `entropy`, and
             `value_error`.
         """
-        returns = np.asarray(discounted_returns(samples, self._ppo))
+        discounted, self._scale = discounted_returns(samples, self._ppo)
+        returns = np.asarray(discounted)
         order = np.empty(0, np.int64)
         figures = []
         for _ in range(steps):
@@ -166,7 +190,7 @@ class Cloner:
             self._last, self._state, self.variables, told = self._step(
                 self._last,
                 self._state,
-                samples.stacks(rows),
+                samples.observations(rows),
                 samples.actions[rows],
                 self._noisy(samples.actions[rows]),
                 returns[rows],
@@ -189,7 +213,7 @@ class Cloner:
         self,
         variables: Variables,
         state: Any,
-        stacks: jax.Array,
+        observations: Observation,
         actions: jax.Array,
         noisy: jax.Array,
         returns: jax.Array,
@@ -203,7 +227,9 @@ class Cloner:
         # Batch norm is over the whole batch.
         size = None if statistics else self._ppo.microbatch_size(len(known))
         gradient = microbatch(gradient, 1, size, AccumulationType.MEAN)
-        grads, (statistics, figures) = gradient(params, (stacks, actions, noisy, returns, weights))
+        grads, (statistics, figures) = gradient(
+            params, (observations, actions, noisy, returns, weights)
+        )
         updates, state = self._optimiser.update(grads, state)
         params = optax.apply_updates(params, updates)
         averaged, average = self._average.update(params, average)
@@ -215,16 +241,16 @@ class Cloner:
         )
 
     def _loss(
-        self, statistics: Variables, params: Any, batch: tuple[jax.Array, ...]
+        self, statistics: Variables, params: Any, batch: tuple[Any, ...]
     ) -> tuple[jax.Array, Any]:
         """The loss of a batch; the norm statistics after it, and figures to show.
 
-        The batch: stacks, the guide's actions, the same with noise, which are learnt, returns,
-        and how much each return counts.
+        The batch: observations, the guide's actions, the same with noise, which are learnt,
+        returns, and how much each return counts.
         """
-        stacks, actions, noisy, returns, weights = batch
+        observations, actions, noisy, returns, weights = batch
         outputs: Any = self._spec.module().apply(
-            {"params": params, **statistics}, stacks, train=True, mutable=list(statistics)
+            {"params": params, **statistics}, **observations, train=True, mutable=list(statistics)
         )
         (logits, values), statistics = outputs
         distribution = self._spec.actions.distribution
@@ -237,15 +263,17 @@ class Cloner:
         return loss, (dict(statistics), figures | {"value_error": value_error})
 
 
-def discounted_returns(samples: Samples, ppo: PPOConfig) -> jax.Array:
-    """`[N]` float32, the discounted sum of rewards from each step to its episode's end.
+def discounted_returns(samples: Samples, ppo: PPOConfig) -> tuple[jax.Array, adv.RewardScale]:
+    """Return the discounted sum of rewards from each step to its episode's end, `[N]` float32.
 
-    With `normalise_rewards` they are scaled as PPO will scale them.
+    With `normalise_rewards` they are scaled as PPO will scale them, by the scale that is returned
+    for PPO to begin with.
     """
     rewards, ended = jnp.asarray(samples.rewards)[:, None], jnp.asarray(samples.ended)[:, None]
+    scale = adv.RewardScale.create()
     if ppo.normalise_rewards:
-        scale = adv.RewardScale.create()
-        _, _, rewards = adv.scale_rewards(scale, jnp.zeros(1), rewards, ended, ppo.discount)
+        scale, _, rewards = adv.scale_rewards(scale, jnp.zeros(1), rewards, ended, ppo.discount)
     # With values of 0 and a lambda of 1, the advantage is the return.
     zeros = jnp.zeros_like(rewards)
-    return adv.generalised_advantages(rewards, zeros, zeros, ended, ended, ppo.discount, 1.0)[:, 0]
+    returns = adv.generalised_advantages(rewards, zeros, zeros, ended, ended, ppo.discount, 1.0)
+    return returns[:, 0], scale

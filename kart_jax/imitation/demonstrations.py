@@ -4,7 +4,7 @@ The driver is the guide at first, and the policy that learns from it later on: s
 what to do where it gets by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls, closest_actions
-from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.observer import Observer
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
 
-Act = Callable[[NDArray[np.uint8]], NDArray[Any]]
-"""Takes frame stacks `[N, T, H, W, C]` and gives actions `[N, ...]`."""
+Act = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
+"""Takes N observations, by name, and gives actions `[N, ...]`."""
 
 
 @dataclass(frozen=True)
 class Demonstration:
     """One episode of T steps, and what the guide would have done in each."""
 
-    frames: NDArray[np.uint8]
-    """`[T, H, W, C]`, the newest frame before each step."""
+    seen: Mapping[str, NDArray[Any]]
+    """The newest `frames [T, H, W, C]` before each step, the `state [T, D]`, or both."""
     actions: NDArray[Any]
     """`[T, ...]`, the guide's."""
     rewards: NDArray[np.float32]
@@ -91,7 +91,7 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 class _Driven:
     """The episode under way in one environment."""
 
-    frames: list[NDArray[np.uint8]] = field(default_factory=list)
+    seen: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
 
 
@@ -102,12 +102,8 @@ class Demonstrator:
         """Begin an episode in every environment; they must be made by `GuidedEnv`."""
         self._envs = envs
         batches = envs.start()
-        self._stacks = []
+        self._observers = [Observer(batch, stack) for batch in batches]
         self._driven = [[_Driven() for _ in batch.first] for batch in batches]
-        for batch in batches:
-            assert batch.frames is not None  # a configuration of training has them
-            self._stacks.append(FrameStack(len(batch.first), stack, batch.frames.shape[1:]))
-            self._stacks[-1].push(batch.frames, batch.first)
 
     def drive(self, act: Act, steps: int) -> list[Demonstration]:
         """Drive until the episodes that ended have `steps` steps together, or more.
@@ -116,27 +112,26 @@ class Demonstrator:
             WorkersLostError: the game cannot run.
         """
         ended: list[Demonstration] = []
-        for group in range(len(self._stacks)):
+        for group in range(len(self._observers)):
             self._send(group, act)
         while sum(len(demonstration.rewards) for demonstration in ended) < steps:
-            for group in range(len(self._stacks)):
+            for group in range(len(self._observers)):
                 ended += self._receive(group, self._envs.receive(group))
                 self._send(group, act)
-        for group in range(len(self._stacks)):
+        for group in range(len(self._observers)):
             ended += self._receive(group, self._envs.receive(group))
         return ended
 
     def _send(self, group: int, act: Act) -> None:
-        stacks = self._stacks[group].stacks()
-        for driven, newest in zip(self._driven[group], stacks[:, -1], strict=True):
-            driven.frames.append(newest)
-        self._envs.send(group, act(stacks))
+        newest = self._observers[group].newest()
+        for place, driven in enumerate(self._driven[group]):
+            driven.seen.append({name: part[place] for name, part in newest.items()})
+        self._envs.send(group, act(self._observers[group].observation()))
 
     def _receive(self, group: int, batch: StepBatch) -> list[Demonstration]:
         """Take in a step: the episodes that ended; those of lost workers are dropped."""
         ended = []
-        assert batch.frames is not None
-        self._stacks[group].push(batch.frames, batch.first)
+        self._observers[group].push(batch)
         for place, driven in enumerate(self._driven[group]):
             driven.rewards.append(float(batch.rewards[place]))
             if not batch.first[place]:
@@ -150,7 +145,7 @@ class Demonstrator:
 
 def _demonstration(driven: _Driven, info: dict[str, Any]) -> Demonstration:
     return Demonstration(
-        frames=np.stack(driven.frames),
+        seen={name: np.stack([one[name] for one in driven.seen]) for name in driven.seen[0]},
         actions=info["guide"],
         rewards=np.array(driven.rewards, np.float32),
         summary=info["episode"],

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 LEARNT = "learnt"
 SNAPSHOT = "snapshot/"
 """In the file of what was learnt: begins the names of the cloner's arrays."""
+SEEN = "seen/"
+"""In the file of a round: begins the names of what was observed."""
 Snapshot = dict[str, NDArray[Any]]
 """Arrays by their path: what the cloner has learnt."""
 
@@ -94,7 +96,10 @@ class Rounds:
 def _arrays(shown: Sequence[Demonstration]) -> dict[str, np.ndarray]:
     """Demonstrations as arrays, one after another."""
     return {
-        "frames": np.concatenate([one.frames for one in shown]),
+        **{
+            f"{SEEN}{name}": np.concatenate([one.seen[name] for one in shown])
+            for name in shown[0].seen
+        },
         "actions": np.concatenate([one.actions for one in shown]),
         "rewards": np.concatenate([one.rewards for one in shown]),
         "lengths": np.array([len(one.rewards) for one in shown]),
@@ -105,6 +110,12 @@ def _arrays(shown: Sequence[Demonstration]) -> dict[str, np.ndarray]:
 
 def _demonstrations(arrays: dict[str, np.ndarray]) -> list[Demonstration]:
     ends = arrays["lengths"].cumsum()[:-1]
-    parts = [np.split(arrays[name], ends) for name in ("frames", "actions", "rewards")]
+    seen = {
+        name.removeprefix(SEEN): np.split(array, ends)
+        for name, array in arrays.items()
+        if name.startswith(SEEN)
+    }
+    episodes = [dict(zip(seen, parts, strict=True)) for parts in zip(*seen.values(), strict=True)]
+    parts = [np.split(arrays[name], ends) for name in ("actions", "rewards")]
     summaries = json.loads(str(arrays["summaries"]))
-    return list(map(Demonstration, *parts, summaries, arrays["guided"].tolist()))
+    return list(map(Demonstration, episodes, *parts, summaries, arrays["guided"].tolist()))

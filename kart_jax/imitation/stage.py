@@ -2,12 +2,12 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.config import TrainConfig
@@ -59,7 +59,7 @@ def imitate(
         imitation = _Imitation(config, spec, run_dir)
         if imitation.rounds_left:
             imitation.go_on(stop, make)
-        _write(folder, spec, jax.device_get(imitation.cloner.variables), config)
+        _write(folder, spec, imitation.cloner, config)
     Rounds(run_dir / ROUNDS).clear()
     return folder
 
@@ -117,10 +117,11 @@ class _Imitation:
         self._policy.variables = self.cloner.variables
         self._log.begin(number)
 
-        def act(frames: NDArray[np.uint8]) -> NDArray[Any]:
+        def act(observation: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
             stop.check()
-            self._log.driving(len(frames))
-            return self._policy.act(frames)  # greedily: one random drift may end a race
+            actions = self._policy.act(observation)  # greedily: one random drift may end a race
+            self._log.driving(len(actions))
+            return actions
 
         def before_step() -> None:
             stop.check()
@@ -135,11 +136,12 @@ class _Imitation:
         self._rounds.save(number, shown, self.cloner.snapshot())
 
 
-def _write(folder: Path, spec: PolicySpec, variables: Any, config: TrainConfig) -> None:
+def _write(folder: Path, spec: PolicySpec, cloner: Cloner, config: TrainConfig) -> None:
     """Export the policy to a folder that is whole or not there at all."""
     partly = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partly, ignore_errors=True)
     partly.mkdir()
-    steps = config.imitation.imitation_steps
-    write_policy(partly, spec, variables, config.to_dict(), step=0, imitated=steps)
+    steps, scale = config.imitation.imitation_steps, cloner.reward_scale
+    variables = jax.device_get(cloner.variables)
+    write_policy(partly, spec, variables, config.to_dict(), 0, steps, scale)
     partly.rename(folder)

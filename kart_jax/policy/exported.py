@@ -63,6 +63,7 @@ def write_policy(
     config: dict[str, Any],
     step: int,
     imitated: int = 0,
+    reward_scale: dict[str, float] | None = None,
 ) -> None:
     """Write a policy's files to an existing folder.
 
@@ -73,11 +74,13 @@ def write_policy(
         config: the configuration that trained it, as plain values, by part.
         step: policy steps of PPO.
         imitated: policy steps of imitation before those.
+        reward_scale: what the rewards were divided by, for a run that begins with the policy.
     """
     training = describe_training(step, imitated, config["run"]["init_from"] is not None)
     # Paths of the machine that trained it are of no use to those who get the folder.
     config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
     card = {"step": step, "imitated": imitated, "policy": spec.to_dict(), "config": config}
+    card |= {"reward_scale": reward_scale}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
     race, seen = config["race"], spec.example()[spec.network.actor]
     outputs = "actions, values" if spec.network.critic == spec.network.actor else "[actions]"
@@ -156,4 +159,4 @@ def read_policy(folder: Path) -> Policy:
         raise ValueError(f"{folder} holds no whole policy: {error}") from error
     if shapes[0] != shapes[1]:
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CARD}")
-    return Policy(spec, variables, card["config"]["race"])
+    return Policy(spec, variables, card["config"]["race"], card.get("reward_scale"))

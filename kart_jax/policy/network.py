@@ -17,6 +17,8 @@ from kart_jax.policy.config import KERNEL, MIDDLE_PADDING, STEM_PADDING, Network
 from kart_jax.policy.convolution import conv3d
 
 NormFactory = Callable[..., nn.Module]
+CRITIC = ("critic", "critic_1", "value")
+"""Names of the parts that the critic alone has."""
 
 # Orthogonal rows pass on the size of what they read; the ReLU after each convolution halves the
 # mean square, which a gain of sqrt(2) makes good (He et al. 2015, arXiv 1502.01852).

@@ -73,11 +73,20 @@ class Policy:
     `[S, H, W, C]` uint8, or states `[D]`. A mapping of `frames` and `state` does as well.
     """
 
-    def __init__(self, spec: PolicySpec, variables: Any, race: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: PolicySpec,
+        variables: Any,
+        race: dict[str, Any],
+        reward_scale: dict[str, float] | None = None,
+    ) -> None:
         self.spec = spec
         self.variables = jax.device_put(variables)
         self.race = race
         """The configuration of the environment that it was trained in, as plain values."""
+        self.reward_scale = reward_scale
+        """Moments of what its rewards were divided by (`ppo.advantages.RewardScale`), for a run
+        that begins with it; None where nobody knows."""
         self._apply = jax.jit(spec.module().apply, static_argnames="critic")
         distribution = spec.actions.distribution
         self._mode = jax.jit(lambda logits: spec.actions.clip(distribution.mode(logits)))
@@ -87,7 +96,12 @@ class Policy:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy in another process is made from; compiled programs stay here."""
-        return {"spec": self.spec, "variables": jax.device_get(self.variables), "race": self.race}
+        return {
+            "spec": self.spec,
+            "variables": jax.device_get(self.variables),
+            "race": self.race,
+            "reward_scale": self.reward_scale,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Policy.__init__(self, **state)

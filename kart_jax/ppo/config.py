@@ -55,6 +55,9 @@ class PPOConfig:
     the reward's own units."""
     random_shift: int = 0
     """Shift each episode's frames by up to this many pixels in both directions."""
+    critic_steps: int = 0
+    """Policy steps at the start in which the critic alone learns, so that a policy that was loaded
+    or imitated is not led astray by values that know only how others drove."""
     overlap: bool = False
     """Collect the next rollout while learning from the last (policy lag of one update)."""
 
@@ -78,7 +81,7 @@ class PPOConfig:
         for name in ("value_clip", "target_kl"):
             value = getattr(self, name)
             check(value is None or value > 0, name, value, "none or more than 0")
-        for name in ("value_coefficient", "entropy_coefficient", "random_shift"):
+        for name in ("value_coefficient", "entropy_coefficient", "random_shift", "critic_steps"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("learning_rate_schedule", "clip_range_schedule", "entropy_schedule"):
             check_choice(name, getattr(self, name), ["constant", "linear"])

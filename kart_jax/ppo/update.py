@@ -17,6 +17,7 @@ import optax
 from flax import struct
 from optax.microbatching import AccumulationType, microbatch
 
+from kart_jax.policy.network import CRITIC
 from kart_jax.policy.observation import Observation, Seen
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo import buffer
@@ -67,6 +68,8 @@ class Schedules:
     learning_rate: jax.Array | np.float32
     clip_range: jax.Array | np.float32
     entropy_coefficient: jax.Array | np.float32
+    actor_weight: jax.Array | np.float32
+    """0 while the critic alone learns, then 1."""
 
 
 @struct.dataclass
@@ -201,6 +204,9 @@ class PPO:
         has passed its target KL, the rest of the update is skipped: the state stays as it was.
         """
         grads, metrics = self.gradients(state, batch, schedules)
+        grads = jax.tree.map_with_path(
+            lambda path, grad: grad if _is_critics(path) else schedules.actor_weight * grad, grads
+        )
         updates, optimiser = self._optimiser.update(grads, state.optimiser, state.params)
         updates = jax.tree.map(lambda u: -schedules.learning_rate * u, updates)
         grad_norm = optax.tree.norm(grads)
@@ -247,11 +253,11 @@ class PPO:
             state = replace(state, batch_stats=batch_stats)
         return replace(state, update=state.update + 1)
 
-    def schedules(self, progress: float) -> dict[str, float]:
-        """The scheduled values at `progress`, 0 at the start of the run and 1 at its end."""
-        left = max(0.0, 1.0 - progress)
+    def schedules(self, step: int, total_steps: int) -> dict[str, float]:
+        """Return the scheduled values after `step` of `total_steps` policy steps."""
+        left = max(0.0, 1.0 - step / total_steps)
         config = self.config
-        return {
+        values = {
             name: start * (left if schedule == "linear" else 1.0)
             for name, start, schedule in (
                 ("learning_rate", config.learning_rate, config.learning_rate_schedule),
@@ -259,6 +265,7 @@ class PPO:
                 ("entropy_coefficient", config.entropy_coefficient, config.entropy_schedule),
             )
         }
+        return values | {"actor_weight": float(step >= config.critic_steps)}
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
@@ -330,6 +337,11 @@ class PPO:
     def _variance(self, x: jax.Array) -> jax.Array:
         mean = self._mean(x.mean())
         return self._mean(jnp.square(x - mean).mean())
+
+
+def _is_critics(path: tuple[Any, ...]) -> bool:
+    """Whether a parameter is the critic's own, by its path."""
+    return path[0].key in CRITIC
 
 
 def _means(batch_stats: Any) -> list[jax.Array]:

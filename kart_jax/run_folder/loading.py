@@ -26,7 +26,7 @@ def load_policy(source: str | Path) -> Policy:
     if exported.is_exported(folder):
         return exported.read_policy(folder)
     spec, variables, progress = read_trained(folder)
-    return Policy(spec, variables, progress["config"]["race"])
+    return Policy(spec, variables, progress["config"]["race"], progress.get("reward_scale"))
 
 
 def read_trained(folder: Path) -> tuple[PolicySpec, Any, dict[str, Any]]:

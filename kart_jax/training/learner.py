@@ -1,6 +1,6 @@
 """The learner: PPO's functions compiled for all devices, and the state that they change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from flax.serialization import from_state_dict, to_state_dict
 
 from kart_jax.policy.observation import Seen
 from kart_jax.ppo import buffer
+from kart_jax.ppo.advantages import RewardScale
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import (
     KEY_ACT,
@@ -116,13 +117,20 @@ class Learner:
             self._on_host = self.state, (to_state_dict(state.variables), rest)
         return self._on_host[1]
 
-    def load_policy(self, variables: Any) -> None:
-        """Replace the network's variables by host arrays of the same shapes."""
+    def load_policy(self, variables: Any, reward_scale: Mapping[str, float] | None = None) -> None:
+        """Replace the network's variables by host arrays of the same shapes.
+
+        `reward_scale` has the fields of `RewardScale`; the values are in its units.
+        """
         variables = dict(variables)
         params = self.devices.replicate(variables.pop("params"))
         self.state = replace(
             self.state, params=params, batch_stats=self.devices.replicate(variables)
         )
+        if reward_scale is not None:
+            moments: Any = {name: np.float32(x) for name, x in reward_scale.items()}
+            scale = RewardScale(**moments)
+            self.state = replace(self.state, reward_scale=self.devices.replicate(scale))
 
     def load_state(self, variables: Any, rest: Any) -> None:
         """Resume from what `save_state` gave."""
@@ -153,7 +161,8 @@ class Learner:
         rollouts: Sequence[Rollout],
         outcomes: Sequence[Outcomes],
         newest: Sequence[tuple[Seen, np.ndarray]],
-        progress: float,
+        step: int,
+        total_steps: int,
     ) -> tuple["Update", list[Rollout]]:
         """Make a batch of what was collected, to be learnt from step by step.
 
@@ -162,9 +171,10 @@ class Learner:
             outcomes: of each group, host arrays `[T, B]`.
             newest: of each group, what the last step led to and whether it begins an
                 episode.
-            progress: share of the run that is done, for the schedules.
+            step: policy steps taken, for the schedules.
+            total_steps: policy steps of the whole run.
         """
-        schedules = {k: np.float32(v) for k, v in self.ppo.schedules(progress).items()}
+        schedules = {k: np.float32(v) for k, v in self.ppo.schedules(step, total_steps).items()}
         state, batch, rollouts, metrics = self._prepare(
             self.state,
             list(rollouts),

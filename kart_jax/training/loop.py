@@ -124,7 +124,7 @@ class Trainer:
             self.learner.load_state(policy, read_learner(source.path, learner))
             self.records.restore(source)
         elif source is not None:
-            self.learner.load_policy(jax.device_get(source.variables))
+            self.learner.load_policy(jax.device_get(source.variables), source.reward_scale)
         with self.run.stop.interrupting():
             self.collector.start()
             if isinstance(source, Resumed):
@@ -170,10 +170,13 @@ class Trainer:
 
     def begin_update(self, collected: Collected) -> Pending:
         """Make a batch of a rollout; its gradient steps are yet to be taken."""
-        progress = self.step / self.config.run.total_steps
         with self.run.stopwatch("learn"):
             update, self.collector.rollouts = self.learner.begin_update(
-                self.collector.rollouts, collected.outcomes, collected.newest, progress
+                self.collector.rollouts,
+                collected.outcomes,
+                collected.newest,
+                self.step,
+                self.config.run.total_steps,
             )
         return Pending(update, collected)
 

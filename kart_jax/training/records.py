@@ -168,4 +168,5 @@ class Records:
                 "config": self._config.to_dict(),
             }
             state, carry = self._learner.save_state(), self._snapshots.carry(snapshot)
+            progress["reward_scale"] = {k: float(x) for k, x in state[1]["reward_scale"].items()}
             self._checkpoints.save(Checkpoint(snapshot.step, *state, progress, carry), best)

@@ -68,7 +68,7 @@ def learn(learner, script, update, rollouts, results):
     outcomes = [jax.tree.map(lambda x, m=m: x[:, m], script.outcomes(steps)) for m in members]
     end = start + LENGTH
     following = [(script.seen(end, m), script.first[end, m]) for m in members]
-    begun, rollouts = learner.begin_update(rollouts, outcomes, following, progress=0.0)
+    begun, rollouts = learner.begin_update(rollouts, outcomes, following, step=0, total_steps=1)
     devices = learner.devices
     if update == 0:
         gradients = devices.map(learner.ppo.gradients)

@@ -22,7 +22,7 @@ PLAIN = PPOConfig(discount=0.5)
 
 def shown(frames: Any, actions: Any, rewards: Any, finished: bool = True) -> Demonstration:
     return Demonstration(
-        frames=np.asarray(frames, np.uint8),
+        seen={"frames": np.asarray(frames, np.uint8)},
         actions=np.asarray(actions),
         rewards=np.asarray(rewards, np.float32),
         summary={"finished": finished},

@@ -47,7 +47,7 @@ def drive_by_hand(seed: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
     for shown in drive(lead=0, steps=200):
         assert not shown.guided
-        assert len(shown.frames) == len(shown.actions) == len(shown.rewards)
+        assert len(shown.seen["frames"]) == len(shown.actions) == len(shown.rewards)
         assert len(shown.rewards) == shown.summary["length"]
         np.testing.assert_allclose(shown.rewards.sum(), shown.summary["return"], rtol=1e-4)
 
@@ -58,7 +58,7 @@ def test_the_guides_actions_are_those_for_each_frame() -> None:
     same_frames = [
         actions
         for frames, actions in map(drive_by_hand, range(300))
-        if np.array_equal(frames, shown.frames)
+        if np.array_equal(frames, shown.seen["frames"])
     ]
     assert any(np.array_equal(actions, shown.actions) for actions in same_frames)
     controls = ACTION_SETS[SHORT.action_set]().controls

@@ -10,7 +10,10 @@ from kart_jax.imitation.rounds import Rounds
 
 def shown(first: int, length: int, guided: bool) -> Demonstration:
     return Demonstration(
-        frames=np.full((length, 4, 6, 1), first, np.uint8),
+        seen={
+            "frames": np.full((length, 4, 6, 1), first, np.uint8),
+            "state": np.full((length, 5), first, np.float32),
+        },
         actions=np.arange(2 * length).reshape(length, 2),
         rewards=np.arange(length, dtype=np.float32) + first,
         summary={"finished": guided, "progress_m": 1.5, "finish_time": float("nan")},

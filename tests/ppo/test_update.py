@@ -228,15 +228,28 @@ def test_norm_statistics_move_towards_the_first_minibatch_after_learning():
     jax.tree.map(np.testing.assert_array_equal, state.batch_stats, fixed)
     times, envs = ppo._minibatch(replace(state, minibatch=jnp.int32(0)), batch)
     stacks = SCRIPT.stacks()[times, envs]
-    for update, keep in ((0, 0.0), (1, 0.9)):  # a new network has no statistics to keep
-        before = replace(state, update=jnp.int32(update))
+    loaded = jax.tree.map(lambda x: x + 0.3, state.batch_stats)
+    # A new network has no statistics to keep; one that was loaded has, at its first update too.
+    for statistics, keep in ((state.batch_stats, 0.0), (loaded, 0.9)):
+        before = replace(state, batch_stats=statistics)
         after = jax.jit(ppo.refresh_statistics)(before, batch)
         _, seen = network.clone(momentum=keep).apply(
-            state.variables, stacks, train=True, mutable=["batch_stats"]
+            before.variables, stacks, train=True, mutable=["batch_stats"]
         )
         close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
         jax.tree.map(close, after.batch_stats, dict(seen))
-        assert int(after.update) == update + 1
+        assert int(after.update) == 1
+
+
+def test_the_critic_learns_alone_at_first():
+    ppo = make_ppo(real_network("group"), critic_steps=64)
+    state, batch = prepare(ppo, create_state(ppo), SCRIPT)
+    for step, learns in ((0, {"critic_1", "value"}), (63, {"critic_1", "value"}), (64, None)):
+        scheduled = ppo.schedules(step, 1000)
+        ((after, _),) = gradient_steps(ppo, state, batch, **{**scheduled, "learning_rate": 1e-2})
+        moves = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, state.params)
+        moved = {name for name, part in moves.items() if any(jax.tree.leaves(part))}
+        assert moved == (set(state.params) if learns is None else learns)
 
 
 def test_schedules_fall_in_a_line_to_the_end():
@@ -250,9 +263,11 @@ def test_schedules_fall_in_a_line_to_the_end():
     names = ("learning_rate", "clip_range", "entropy_coefficient")
     for progress, left in ((0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (1.2, 0.0)):
         values = dict(zip(names, (0.4 * left, 0.2 * left, 0.1 * left), strict=True))
-        assert ppo.schedules(progress) == pytest.approx(values)
+        assert ppo.schedules(round(400 * progress), 400) == pytest.approx(
+            {**values, "actor_weight": 1.0}
+        )
     constant = make_ppo(learning_rate=0.4, learning_rate_schedule="constant")
-    assert constant.schedules(0.7)["learning_rate"] == 0.4
+    assert constant.schedules(7, 10)["learning_rate"] == 0.4
 
 
 def test_rewards_are_scaled_for_the_advantages_and_the_sums_carried_on():

@@ -39,7 +39,7 @@ def test_acting_and_the_whole_update_lower_for_accelerators(preset, platform):
         zeros = jnp.zeros((length, envs))
         outcome = {"rewards": zeros, "terminated": zeros > 0, "truncated": zeros > 0}
         state, batch, _, _ = ppo.prepare(state, [rollout], [Outcomes(**outcome)], [(seen, first)])
-        schedules = Schedules(*(jnp.float32(x) for x in (1e-3, 0.2, 0.01)))
+        schedules = Schedules(*(jnp.float32(x) for x in (1e-3, 0.2, 0.01, 1.0)))
         state, metrics = ppo.gradient_step(state, batch, schedules)
         return ppo.refresh_statistics(state, batch), actions, metrics
 
@@ -81,7 +81,7 @@ def begin(learner, script, rollouts):
             rollouts[g], _ = learner.act(learner.actor(), rollouts[g], *newest)
     outcomes = [jax.tree.map(lambda x, m=m: x[:, m], script.outcomes(slice(4, 8))) for m in members]
     newest = [(script.seen(8, m), script.first[8, m]) for m in members]
-    return learner.begin_update(rollouts, outcomes, newest, progress=0.0)
+    return learner.begin_update(rollouts, outcomes, newest, step=0, total_steps=1)
 
 
 def test_a_state_that_was_saved_goes_on_as_the_original():
