@@ -6,12 +6,15 @@ could end a run is done by `Cluster.together`, after which all know how it went 
 """
 
 import os
+import socket
 import threading
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import jax
+import jaxlib._jax as jaxlib  # no public name gives the address that gloo listens at
 from jax._src import distributed  # no public name gives the processes' key-value store
 
 from kart_jax.config import ClusterConfig, TrainConfig
@@ -64,6 +67,23 @@ def join(config: ClusterConfig) -> None:
             f"no cluster was found here ({error}): give --coordinator, --num-processes and "
             "--process-id"
         ) from None
+    # Gloo, over which CPUs sum their gradients, would look up this machine's own name: many a
+    # container has none that resolves, and Debian's stands for an address of the machine alone.
+    jaxlib.make_gloo_tcp_collectives = partial(
+        jaxlib.make_gloo_tcp_collectives,
+        hostname=own_address(distributed.global_state.coordinator_address),
+    )
+
+
+def own_address(coordinator: str) -> str:
+    """Return this machine's address on the way to the coordinator, `HOST:PORT`."""
+    host, _, port = coordinator.rpartition(":")
+    [(family, kind, *_, address), *_] = socket.getaddrinfo(
+        host.strip("[]"), int(port), type=socket.SOCK_DGRAM
+    )
+    with socket.socket(family, kind) as way:
+        way.connect(address)  # which sends nothing
+        return str(way.getsockname()[0])
 
 
 def leave() -> None:

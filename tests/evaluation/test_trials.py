@@ -32,8 +32,15 @@ def drive(workers: int, act: Callable[[np.ndarray], np.ndarray] = stand_still) -
 
 
 def worker_processes() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [c for c in children if any("kart_jax.workers" in word for word in c.cmdline())]
+    return [c for c in psutil.Process().children() if "kart_jax.workers" in command(c)]
+
+
+def command(process: psutil.Process) -> str:
+    """A process's command line; nothing of one that has ended, waited for or not."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_every_trial_is_driven_once_whoever_drives_it() -> None:
