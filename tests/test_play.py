@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,21 @@ def test_a_video_holds_every_frame(suffix: str, tmp_path: Path) -> None:
     assert len(read) == 10
     for frame, expected in zip(read, frames, strict=True):
         assert abs(float(frame.mean()) - float(expected.mean())) < 6
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_video_that_is_interrupted_leaves_what_was_there(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"out{suffix}"
+    path.write_text("the last one")
+
+    def frames() -> Iterator[np.ndarray]:
+        yield from [np.zeros((32, 48, 3), np.uint8)] * 100
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(path, frames(), fps=10)
+    assert path.read_text() == "the last one"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_filming_tells_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from kart_jax.config import TrainConfig
 from kart_jax.evaluation.drivers import Step
 from kart_jax.evaluation.trials import SELECTION_SEEDS, Trial, run_trials
-from kart_jax.evaluation.video import Image8, annotate, film, write_video
+from kart_jax.evaluation.video import Image8, annotate, film, unfinished_video, write_video
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.game.start import draw_start
 from kart_jax.policy.policy import Policy, PolicySpec
 
 log = logging.getLogger(__name__)
+
+STOP_SECONDS = 3.0
+"""Waited at most for a video that is abandoned, whose encoder may be slow to end."""
 
 
 class Abandoned(Exception):
@@ -44,6 +47,7 @@ class Recorder:
             log.warning("no video of step %d: the last one is still being made", step)
             return
         self._policy.variables = jax.device_put(variables)
+        self._path = self._folder / f"{step}.mp4"
         # A daemon: a run that must end at once waits for nobody.
         self._thread = threading.Thread(target=self._record, args=(step,), daemon=True)
         self._thread.start()
@@ -53,22 +57,21 @@ class Recorder:
         if not wait:
             self._abandoned.set()
         if self._thread is not None:
-            self._thread.join(None if wait else 3.0)
+            self._thread.join(None if wait else STOP_SECONDS)
+            if self._thread.is_alive():  # what the encoder still writes has no name any more
+                unfinished_video(self._path).unlink(missing_ok=True)
 
     def _record(self, step: int) -> None:
-        path = self._folder / f"{step}.mp4"
-        unfinished = path.with_name(f".{path.name}")  # the encoder goes by the suffix
         try:
             self._folder.mkdir(exist_ok=True)
-            self._film(step, unfinished)
-            unfinished.rename(path)
-        except Abandoned:
-            unfinished.unlink(missing_ok=True)
+            for left in self._folder.glob(unfinished_video(Path("*.mp4")).name):
+                left.unlink()  # of a process that was killed
+            self._film(step)
         except Exception as error:  # the game, the encoder, the disk: training goes on
-            log.warning("no video of step %d, training goes on: %s", step, error)
-            unfinished.unlink(missing_ok=True)
+            if not self._abandoned.is_set():
+                log.warning("no video of step %d, training goes on: %s", step, error)
 
-    def _film(self, step: int, path: Path) -> None:
+    def _film(self, step: int) -> None:
         race = self._config.race
         track = race.track[step // self._config.run.video_steps % len(race.track)]
         trial = Trial("policy", track, SELECTION_SEEDS, race.difficulty, race.karts)
@@ -95,7 +98,7 @@ class Recorder:
             self._check()
             return annotate(race, view, step)
 
-        write_video(path, film(trial.race(race), driven, draw), 1 / race.action_seconds)
+        write_video(self._path, film(trial.race(race), driven, draw), 1 / race.action_seconds)
 
     def _check(self) -> None:
         if self._abandoned.is_set():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,31 @@ def check_encoder(suffix: str = ".mp4") -> None:
 
 
 def write_video(path: Path, frames: Iterable[Image8], fps: float) -> None:
-    """Encode frames uint8 `[H, W, 3]`, by the file's suffix."""
+    """Encode frames uint8 `[H, W, 3]`, by the file's suffix.
+
+    If that fails or is interrupted, nothing is left, and what was there stays.
+    """
+    unfinished = unfinished_video(path)
+    try:
+        _encode(unfinished, frames, fps)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def unfinished_video(path: Path) -> Path:
+    """Return where a video is written until it is whole; the encoder goes by the suffix."""
+    return path.with_name(f".{path.name}")
+
+
+def _encode(path: Path, frames: Iterable[Image8], fps: float) -> None:
     import imageio.v2 as imageio
 
     # GIF counts in milliseconds for a frame.
     options: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps}
     writer: Any
-    with warnings.catch_warnings(), imageio.get_writer(path, **options) as writer:
+    # `with` alone would leave it open after an error, and the encoder would go on writing.
+    with warnings.catch_warnings(), closing(imageio.get_writer(path, **options)) as writer:
         # JAX fears for a forked Python; what imageio forks becomes ffmpeg at once.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
         for frame in frames:

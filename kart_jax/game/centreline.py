@@ -95,7 +95,7 @@ class CentreLine:
         part = np.minimum(np.maximum(part, 0.0), 1.0)
         gap = offset - part[:, None] * stretch.span
         squared = np.einsum("ij,ij->i", gap, gap)
-        best = int(squared.argmin())
+        best = int(np.argmin(squared))
         node = int(stretch.nodes[best])
         heading = float(self.headings[node])
         return Place(
@@ -146,7 +146,7 @@ class CentreLine:
         inside = (self.from_start[:, 0] <= along) & (along < self.from_start[:, 1])
         # Where branches of the road differ in length, their distances leave gaps.
         node = int(
-            inside.argmax() if inside.any() else np.abs(self.from_start[:, 0] - along).argmin()
+            np.argmax(inside) if inside.any() else np.argmin(np.abs(self.from_start[:, 0] - along))
         )
         part = min(
             max((along - self.from_start[node, 0]) / max(self._metres[node], 1e-9), 0.0), 1.0
@@ -164,7 +164,7 @@ class CentreLine:
         """Metres until the road's heading has changed by `TURN`, `HORIZON` at most."""
         window = (int(along) + np.arange(HORIZON)) % len(self._headings)
         change = np.abs(np.unwrap(self._headings[window] - self._headings[window[0]]))
-        return float((np.append(change, TURN) >= TURN).argmax())
+        return float(np.argmax(np.append(change, TURN) >= TURN))
 
     @cached_property
     def _headings(self) -> Floats:

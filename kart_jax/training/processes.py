@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 import jax
-import jaxlib._jax as jaxlib  # no public name gives the address that gloo listens at
 from jax._src import distributed  # no public name gives the processes' key-value store
+from jax._src.lib import _jax  # nor the address that gloo listens at
 
 from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.training.devices import Devices
@@ -69,10 +69,9 @@ def join(config: ClusterConfig) -> None:
         ) from None
     # Gloo, over which CPUs sum their gradients, would look up this machine's own name: many a
     # container has none that resolves, and Debian's stands for an address of the machine alone.
-    jaxlib.make_gloo_tcp_collectives = partial(
-        jaxlib.make_gloo_tcp_collectives,
-        hostname=own_address(distributed.global_state.coordinator_address),
-    )
+    address = own_address(str(distributed.global_state.coordinator_address))
+    make: Any = partial(_jax.make_gloo_tcp_collectives, hostname=address)
+    _jax.make_gloo_tcp_collectives = make
 
 
 def own_address(coordinator: str) -> str:

@@ -20,6 +20,6 @@ def races_of(race: RaceConfig, first: int, count: int) -> list[RaceConfig]:
     given = np.zeros(len(weights), int)
     numbers = []
     for turn in range(1, first + count + 1):  # the track that lags most behind its weight is next
-        numbers.append(int((weights * turn - given).argmax()))
+        numbers.append(int(np.argmax(weights * turn - given)))
         given[numbers[-1]] += 1
     return [replace(race, track=(race.track[n],), track_weights=()) for n in numbers[first:]]

@@ -53,10 +53,15 @@ def test_an_interrupt_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "status"), [("train --help-all", CLOSED_PIPE), ("summary", 1), ("data --help", 0)]
+    ("module", "statuses"),
+    [
+        ("train --help-all", {CLOSED_PIPE}),
+        ("summary", {1}),  # rich sees to it
+        ("data --help", {0, CLOSED_PIPE}),  # argparse did, in the first releases of each Python
+    ],
 )
-def test_a_reader_who_leaves_is_no_error(module: str, status: int) -> None:
-    """As with `| head`. The last two are those of rich and of argparse, which see to it too."""
+def test_a_reader_who_leaves_is_no_error(module: str, statuses: set[int]) -> None:
+    """As with `| head`."""
     reader, writer = os.pipe()
     os.close(reader)
     name, *arguments = module.split()
@@ -70,7 +75,7 @@ def test_a_reader_who_leaves_is_no_error(module: str, status: int) -> None:
     )
     os.close(writer)
     assert done.stderr == ""
-    assert done.returncode == status
+    assert done.returncode in statuses
 
 
 def test_the_interpreter_is_named_so_that_it_can_be_called(

@@ -46,11 +46,13 @@ def test_training_films_whole_episodes(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_video_that_fails_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(path: Path, views: Any, fps: float) -> None:
-        path.write_bytes(b"half a video")
+    def fail(race: Any, steps: list[Step], draw: Any) -> Any:
+        yield from [np.zeros((400, 640, 3), np.uint8)] * 100
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recorder, "write_video", fail)
+    monkeypatch.setattr(recorder, "film", fail)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/.48.mp4").touch()  # a process was killed
     train_in(tmp_path, VIDEO_CONFIG)
     assert "training goes on: [Errno 28] No space left on device" in caplog.text
     assert list((tmp_path / "videos").iterdir()) == []
@@ -59,19 +61,26 @@ def test_a_video_that_fails_is_a_warning(
 def test_a_video_at_hand_is_abandoned_at_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And leaves nothing, however slow the encoder is."""
     videos = Recorder(VIDEO_CONFIG, policy_spec(VIDEO_CONFIG), tmp_path)
-    filming = threading.Event()
+    filming, slow = threading.Event(), threading.Event()
 
     def film(race: Any, steps: list[Step], draw: Any) -> Any:
+        while not (tmp_path / "videos/.48.mp4").exists():
+            yield draw(np.zeros((400, 640, 3), np.uint8), steps[0])
         filming.set()
+        slow.wait(60)
         while True:
             yield draw(np.zeros((400, 640, 3), np.uint8), steps[0])
 
     monkeypatch.setattr(recorder, "film", film)
+    monkeypatch.setattr(recorder, "STOP_SECONDS", 0.1)
     videos.start(48, policy_spec(VIDEO_CONFIG).init(jax.random.key(0)))
-    assert filming.wait(60)
+    assert filming.wait(120)
     videos.close(wait=False)
-    videos.close(wait=True)  # a busy machine's encoder may take longer than a stop waits
+    assert list((tmp_path / "videos").iterdir()) == []
+    slow.set()
+    videos.close(wait=True)
     assert caplog.text == ""
     assert list((tmp_path / "videos").iterdir()) == []
 

@@ -11,13 +11,22 @@ import jax
 import numpy as np
 import psutil
 import pytest
+from jax._src import distributed
 
 from kart_jax.cli.command import UNFINISHED
 from kart_jax.cli.options import parse_all
-from kart_jax.config import TrainConfig
+from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
-from kart_jax.training.processes import DONE, FAILED, STOPPED, Cluster, PeerFailedError
+from kart_jax.training import processes
+from kart_jax.training.processes import (
+    DONE,
+    FAILED,
+    STOPPED,
+    Cluster,
+    PeerFailedError,
+    join,
+)
 from kart_jax.training.signals import Interrupted
 from tests.helpers.tiny_run import arguments, finish, metrics, start, wait_for_updates
 
@@ -255,6 +264,18 @@ def test_processes_with_different_options_are_refused():
         Cluster(Peers(2**31 - 1, code)).check_same(config)
     with pytest.raises(ValueError, match="different numbers of devices"):
         Cluster(Peers(code, code, 4, code)).check_same(config)
+
+
+def test_a_process_listens_where_it_reaches_the_coordinator(monkeypatch):
+    """Whatever its machine's name resolves to, if to anything."""
+    joined = {}
+    monkeypatch.setattr(jax.config, "update", joined.__setitem__)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **options: joined.update(options))
+    monkeypatch.setattr(distributed.global_state, "coordinator_address", "127.0.0.1:12355")
+    monkeypatch.setattr(processes._jax, "make_gloo_tcp_collectives", lambda **options: options)
+    join(ClusterConfig(heartbeat=7))
+    assert joined["heartbeat_timeout_seconds"] == 7
+    assert processes._jax.make_gloo_tcp_collectives() == {"hostname": "127.0.0.1"}
 
 
 @pytest.mark.parametrize(
