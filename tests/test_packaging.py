@@ -27,7 +27,7 @@ case "$*" in *"$BREAK"*) exit 1 ;; esac
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone with nothing set up and a Python that only takes notes."""
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
@@ -52,23 +52,50 @@ def jax_bound(requirement: str) -> str:
     return match[1]
 
 
-def test_train_sets_up_once(clone: Path) -> None:
-    pip = "-m pip install -q --disable-pip-version-check"
+PIP = "-m pip install -q --disable-pip-version-check"
+LOCKED = f"{PIP} --constraint constraints.txt"
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
+def test_train_sets_up_once(changed: str, clone: Path) -> None:
     train = "-m kart_jax.train --preset cpu --track lighthouse --minutes 10"
     system_and_data = ["-I kart_jax/game/engine/system_packages.py", "-m kart_jax.data"]
     status, asked = make(clone, "train")
     assert status == 0
-    assert asked == [system_and_data[0], "-m venv .venv", f"{pip} -e .", system_and_data[1], train]
+    assert asked == [system_and_data[0], "-m venv .venv", f"{LOCKED} -e .", system_and_data[1], train]
     assert make(clone, "train") == (0, [*system_and_data, train])
     later = (clone / ".venv/.installed").stat().st_mtime + 10
-    os.utime(clone / "pyproject.toml", (later, later))
-    assert f"{pip} -e ." in make(clone, "setup")[1]
+    os.utime(clone / changed, (later, later))
+    assert f"{LOCKED} -e ." in make(clone, "setup")[1]
 
 
 def test_the_tests_install_their_own_extras(clone: Path) -> None:
     stamp = ".venv/.installed-dev-peers"
-    assert "-e .[dev,peers]" in make(clone, stamp)[1][-1]
+    assert make(clone, stamp)[1][-1] == f"{LOCKED} -e .[dev,peers]"
     assert make(clone, stamp) == (0, [])
+
+
+def test_the_newest_of_everything_is_taken_each_time_beside_what_is_locked(clone: Path) -> None:
+    make(clone, "setup")
+    newest = f"{PIP} --upgrade --upgrade-strategy eager -e .[dev]"
+    for _ in range(2):
+        status, asked = make(clone, "test-newest")
+        assert status == 0
+        assert newest in asked
+        assert "-m pytest" in asked[-1]
+    assert (clone / ".venv-newest/.installed-dev").exists()
+    assert not (clone / ".venv/.installed-dev").exists()
+
+
+def test_the_lock_has_a_version_of_all_we_need_and_names_no_host() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    versions = [re.match(r"([\w.-]+)==[\w.]+( ;|$)", line) for line in lines if line[0] != "#"]
+    assert all(versions)
+    locked = {match[1] for match in versions if match}
+    extras = PROJECT["optional-dependencies"]
+    needed = [*PROJECT["dependencies"], *extras["viz"], *extras["dev"]]
+    names = {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in needed}
+    assert names - {"kart_jax"} <= locked
 
 
 @pytest.mark.parametrize("stage", ["system_packages.py", "venv", "pip", "kart_jax.data"])
