@@ -1,11 +1,9 @@
 """The environment on the real game. Tests share one process of the game, at one frame size."""
 
 import math
-import multiprocessing
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,26 +26,6 @@ from tests.helpers.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 pytestmark = pytest.mark.real_game
 
 Run = Callable[..., Any]
-
-
-def new_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Run a function in the process of the game that these tests share."""
-    with new_process() as pool:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result(280)
-
-
-@pytest.fixture
-def run_apart() -> Iterator[Run]:
-    """Run a function in a process of its own."""
-    with new_process() as pool:
-        yield lambda function, *arguments, **named: pool.submit(
-            function, *arguments, **named
-        ).result(280)
 
 
 @pytest.mark.parametrize("action_set", get_args(ActionSetName))
