@@ -15,7 +15,7 @@ from PIL import Image
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
-from kart_jax.game.config import ActionSetName
+from kart_jax.game.config import DIFFICULTIES, ActionSetName
 from kart_jax.game.engine import catalogue
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
@@ -129,7 +129,7 @@ def test_a_full_field_of_any_karts_can_race(run: Run) -> None:
 
 def test_karts_are_faster_the_more_difficult_it_is(run: Run) -> None:
     driven = []
-    for difficulty in (0, 1, 2):
+    for difficulty in DIFFICULTIES:
         drive = run(scenarios.drive, replace(PATIENT, difficulty=difficulty), [FORWARD] * 40)
         driven.append(np.linalg.norm(drive["locations"][-1] - drive["locations"][0]))
     assert driven[0] + 5.0 < driven[1] < driven[2] - 5.0
