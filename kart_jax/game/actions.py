@@ -106,7 +106,6 @@ class FineActions:
     """The least steering with which the game tells of a skid."""
 
     def __init__(self) -> None:
-        """Make its space."""
         self.space: spaces.Space[Any] = spaces.MultiDiscrete([3, len(self.STEPS), 2, 2, 2])
 
     def controls(self, action: Any) -> Controls:
