@@ -107,17 +107,17 @@ def check_libraries(config: TrainConfig) -> Check:
 
 
 def check_memory(config: TrainConfig) -> Check:
-    """Is there memory for the workers, and for the frames that imitation learns from?"""
+    """Is there memory for the workers, and for what imitation learns from?"""
     each = WORKER_MEMORY if config.race.draws else UNDRAWN_MEMORY
     free, spares = free_memory(), config.workers.spares
-    processes, frames = config.workers.num_envs + spares, config.imitation_memory
+    processes, shown = config.workers.num_envs + spares, config.imitation_memory
     found = f"{_size(free)} free, {processes} workers take {_size(processes * each)}"
-    if frames:
-        found += f", imitation's frames {_size(frames)}"
-    if free < processes * each + frames:
-        fit = (free - frames) // each - spares
+    if shown:
+        found += f", imitation {_size(shown)}"
+    if free < processes * each + shown:
+        fit = (free - shown) // each - spares
         remedy = f"train with --num-envs {fit} or fewer" if fit > 0 else "free some memory"
-        if frames > free // 2:
+        if shown > free // 2:
             remedy = "train with fewer --imitation-steps or smaller frames"
         return Check("memory", "FAILED", found, remedy)
     return Check("memory", "ok", found)

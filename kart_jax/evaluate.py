@@ -205,7 +205,8 @@ def _record(track: str, race: RaceConfig) -> dict[str, Any]:
         "path": record.path(seconds, PATH_SECONDS),
     }
     name = f"human record {record.difficulty}"
-    return {name: {**summarise([episode], race.laps), "episodes": [episode]}}
+    figures = {**summarise([episode], race.laps), "finish_rate_interval": None}
+    return {name: {**figures, "episodes": [episode]}}
 
 
 def _name(trial: Trial) -> str:

@@ -79,7 +79,7 @@ def test_memory_is_counted_for_the_workers_asked_for(monkeypatch: pytest.MonkeyP
     assert doctor.check_memory(with_workers(4)).state == "ok"
     check = doctor.check_memory(with_workers(6))
     assert check.state == "FAILED"
-    assert check.found == "3.0 GB free, 7 workers take 3.8 GB, imitation's frames 169.0 MB"
+    assert check.found == "3.0 GB free, 7 workers take 3.8 GB, imitation 169.0 MB"
     assert check.remedy == "train with --num-envs 4 or fewer"
 
 
@@ -90,7 +90,7 @@ def test_memory_is_counted_for_imitation(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "free_memory", lambda: 9 * 10**9)  # 7.4 GB, and a round's
     check = doctor.check_memory(config)
     assert check.state == "FAILED"
-    assert "imitation's frames 8.1 GB" in check.found
+    assert "imitation 8.1 GB" in check.found
     assert "--imitation-steps" in check.remedy
     begun = replace(config, run=replace(config.run, init_from=Path("lighthouse")))
     assert doctor.check_memory(begun).state == "ok"
@@ -141,7 +141,8 @@ def test_missing_libraries_come_with_the_command(monkeypatch: pytest.MonkeyPatch
 def test_what_draws_nothing_needs_less(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [check.name for check in doctor.run_checks(UNDRAWN)][-1] == "one race"
     processes = UNDRAWN.workers.num_envs + UNDRAWN.workers.spares
-    monkeypatch.setattr(doctor, "free_memory", lambda: processes * doctor.UNDRAWN_MEMORY)
+    needed = processes * doctor.UNDRAWN_MEMORY + UNDRAWN.imitation_memory
+    monkeypatch.setattr(doctor, "free_memory", lambda: needed)
     assert doctor.check_memory(UNDRAWN).state == "ok"
     assert doctor.check_memory(CONFIG).state == "FAILED"
 
