@@ -165,11 +165,14 @@ class TrainConfig:
 
     @property
     def imitation_memory(self) -> int:
-        """Bytes of the frames that imitation learns from: all, and a round's twice to save it."""
+        """Bytes of the observations that imitation learns from: all, and a round's twice to save
+        it."""
         steps, race = self.imitation.imitation_steps, self.race
         if self.run.init_from is not None or not steps:
             return 0
-        return (steps + self.imitation.round_steps) * race.height * race.width * race.channels
+        frame = race.height * race.width * race.channels if race.draws else 0
+        state = 4 * STATE_SIZE if race.observation != "frames" else 0
+        return (steps + self.imitation.round_steps) * (frame + state)
 
     @property
     def observation_shape(self) -> tuple[int, int, int, int] | None:

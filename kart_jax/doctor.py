@@ -28,15 +28,16 @@ from kart_jax.game.engine import fetch
 from kart_jax.game.engine import system_packages as system
 from kart_jax.game.engine.data import find_data
 from kart_jax.game.errors import DataError
+from kart_jax.game.state import SIZE
 
-WORKER_MEMORY = 540 * 10**6
-"""Bytes that a worker holds with the game and a track loaded."""
+WORKER_MEMORY, UNDRAWN_MEMORY = 540 * 10**6, 170 * 10**6
+"""Bytes that a worker holds with the game and a track loaded; and where it draws nothing."""
 RUN_DISK = 10**9
 """Bytes free for a run's checkpoints and logs."""
 NCCL_MEMORY = 512 * 10**6
 """Bytes of /dev/shm that several NVIDIA GPUs need to talk to each other."""
 CGROUP = Path("/sys/fs/cgroup")
-TIMED_FRAMES = 50
+TIMED_FRAMES, TIMED_STEPS = 50, 500
 GL_RENDERER = 0x1F01
 PROBE_SECONDS = 120
 
@@ -91,38 +92,47 @@ def check_data() -> Check:
     return Check("game data", "ok", f"SuperTuxKart {fetch.VERSION} in {folder}")
 
 
-def check_libraries() -> Check:
-    """Are the system's libraries there that the game links to or draws with?"""
-    if missing := system.missing_packages():
-        remedy = f"as root: {system.install_command(missing)}"
-        return Check("libraries", "FAILED", f"missing: {', '.join(missing)}", remedy)
-    return Check("libraries", "ok", "GLib, EGL, OpenGL and a driver")
+def check_libraries(config: TrainConfig) -> Check:
+    """Are the system's libraries there that the game links to, or draws with where it does?"""
+    missing = system.missing_packages()
+    remedy = f"as root: {system.install_command(missing)}" if missing else ""
+    if config.race.draws or system.GLIB in missing:
+        if missing:
+            return Check("libraries", "FAILED", f"missing: {', '.join(missing)}", remedy)
+        return Check("libraries", "ok", "GLib, EGL, OpenGL and a driver")
+    if missing:
+        found = f"GLib; to draw frames too, there are missing: {', '.join(missing)}"
+        return Check("libraries", "ok", found, remedy)
+    return Check("libraries", "ok", "GLib, and EGL, OpenGL and a driver to draw frames too")
 
 
 def check_memory(config: TrainConfig) -> Check:
-    """Is there memory for the workers, and for the frames that imitation learns from?"""
+    """Is there memory for the workers, and for what imitation learns from?"""
+    each = WORKER_MEMORY if config.race.draws else UNDRAWN_MEMORY
     free, spares = free_memory(), config.workers.spares
-    processes, frames = config.workers.num_envs + spares, config.imitation_memory
-    found = f"{_size(free)} free, {processes} workers take {_size(processes * WORKER_MEMORY)}"
-    if frames:
-        found += f", imitation's frames {_size(frames)}"
-    if free < processes * WORKER_MEMORY + frames:
-        fit = (free - frames) // WORKER_MEMORY - spares
+    processes, shown = config.workers.num_envs + spares, config.imitation_memory
+    found = f"{_size(free)} free, {processes} workers take {_size(processes * each)}"
+    if shown:
+        found += f", imitation {_size(shown)}"
+    if free < processes * each + shown:
+        fit = (free - shown) // each - spares
         remedy = f"train with --num-envs {fit} or fewer" if fit > 0 else "free some memory"
-        if frames > free // 2:
+        if shown > free // 2:
             remedy = "train with fewer --imitation-steps or smaller frames"
         return Check("memory", "FAILED", found, remedy)
     return Check("memory", "ok", found)
 
 
 def check_shared_memory(config: TrainConfig) -> Check:
-    """Can the memory be had that the workers' frames travel through?
+    """Can the memory be had that the workers' observations travel through?
 
     It has no name in /dev/shm, so a container's 64 MB there are no limit to it.
     """
     race = config.race
-    # Twice: an ended episode's last frame is kept beside the next one's first.
-    needed = 2 * config.workers.num_envs * race.height * race.width * race.channels
+    frame = race.height * race.width * race.channels if race.draws else 0
+    state = 4 * SIZE if race.observation != "frames" else 0
+    # Twice: an ended episode's last observation is kept beside the next one's first.
+    needed = 2 * config.workers.num_envs * (frame + state)
     try:
         block = os.memfd_create("kart_jax-doctor")
         try:
@@ -132,7 +142,7 @@ def check_shared_memory(config: TrainConfig) -> Check:
     except OSError as error:
         remedy = "let the container use memfd_create, or give it more memory"
         return Check("shared memory", "FAILED", f"no {_size(needed)}: {error}", remedy)
-    return Check("shared memory", "ok", f"{_size(needed)} for frames")
+    return Check("shared memory", "ok", f"{_size(needed)} for observations")
 
 
 def check_disk() -> Check:
@@ -143,6 +153,16 @@ def check_disk() -> Check:
         remedy = f"make room for {_size(RUN_DISK)} of checkpoints and logs, or choose --run-dir"
         return Check("disk", "FAILED", found, remedy)
     return Check("disk", "ok", found)
+
+
+def check_race(config: TrainConfig) -> Check:
+    """Does the game race without drawing, and how fast? Tried in a process of its own."""
+    result = _probe("step_rate", config.run.preset)
+    if isinstance(result, str):
+        remedy = "see to the FAILED lines above; the last words of the game are printed here"
+        return Check("one race", "FAILED", f"without drawing: {result}", remedy)
+    rate = f"{result['rate']:.0f} steps/s in one process"
+    return Check("one race", "ok", f"{config.race.track[0]} without drawing, {rate}")
 
 
 def check_frame(config: TrainConfig) -> Check:
@@ -176,6 +196,20 @@ def jax_devices() -> dict[str, Any]:
     import jax
 
     return {"backend": jax.default_backend(), "devices": [str(d) for d in jax.devices()]}
+
+
+def step_rate(preset: str) -> dict[str, Any]:
+    """Return the steps a second of this process without drawing, states and rewards and all."""
+    race = PRESETS[preset].race
+    with make_env(replace(race, track=race.track[:1], observation="state")) as env:
+        env.reset(seed=0)
+        start = time.perf_counter()
+        for _ in range(TIMED_STEPS):
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        seconds = time.perf_counter() - start
+    return {"rate": TIMED_STEPS / seconds}
 
 
 def frame_rate(preset: str) -> dict[str, Any]:
@@ -234,14 +268,16 @@ def run_checks(config: TrainConfig) -> Iterator[Check]:
     """Yield what each check finds, the cheap ones first."""
     checks: list[Callable[[], Check]] = [
         check_python,
-        check_libraries,
+        lambda: check_libraries(config),
         check_data,
         lambda: check_memory(config),
         lambda: check_shared_memory(config),
         check_disk,
         check_jax,
-        lambda: check_frame(config),
+        lambda: check_race(config),
     ]
+    if config.race.draws:
+        checks.append(lambda: check_frame(config))
     for check in checks:
         yield check()
 
@@ -265,12 +301,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:
             parser.error(str(error))
         config = replace(config, workers=workers)
-    failed = False
+    failed = set()
     for check in run_checks(config):
         print(check, flush=True)
-        failed |= check.state == "FAILED"
-    print("\nTraining cannot run here yet." if failed else "\nThis machine can train.")
-    return int(failed)
+        if check.state == "FAILED":
+            failed.add(check.name)
+    print(f"\n{_verdict(failed)}")
+    return int(bool(failed))
+
+
+def _verdict(failed: set[str]) -> str:
+    """What a machine can do where these checks failed."""
+    if not failed:
+        return "This machine can train."
+    if failed <= {"libraries", "one frame"}:
+        return (
+            "Training on frames cannot run here yet. What draws nothing can: the preset coach, and "
+            "the game's AI and the guide in kart_jax.evaluate."
+        )
+    return "Training cannot run here yet."
 
 
 if __name__ == "__main__":

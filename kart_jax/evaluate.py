@@ -1,7 +1,9 @@
 """`python -m kart_jax.evaluate`: measure how well a policy races, beside the game's AI and others.
 
 Every episode starts on the grid, moved aside a little and after a few random actions, from
-seeds that training does not draw. The game's AI starts as it stands.
+seeds that training does not draw. The game's AI starts as it stands. The human world record is
+the game's own replay of a time trial at difficulty 3, with a zipper for each lap; it may cut
+corners.
 """
 
 import json
@@ -19,6 +21,7 @@ from kart_jax.cli.command import INTERRUPTED, command
 from kart_jax.config import race_of
 from kart_jax.evaluation.statistics import end_seconds, summarise
 from kart_jax.evaluation.trials import (
+    PATH_SECONDS,
     SELECTION_SEEDS,
     Driver,
     Trial,
@@ -28,7 +31,9 @@ from kart_jax.evaluation.trials import (
 )
 from kart_jax.files import check_output, expand_paths
 from kart_jax.game import RaceConfig
+from kart_jax.game.config import DIFFICULTIES
 from kart_jax.game.engine.catalogue import check_installed
+from kart_jax.game.engine.records import world_record
 from kart_jax.plot import check_plots, plot_report
 from kart_jax.validation import check, check_choice
 
@@ -44,14 +49,14 @@ class EvaluateConfig:
     episodes: int = 20
     """Greedy episodes of the policy on each track."""
     baseline_episodes: int = 5
-    """Episodes of each other driver (the AI at three difficulties, the guide, straight on,
-    random) on each track; 0 leaves them out."""
+    """Episodes of each other driver (the AI at each difficulty, the guide, straight on, random)
+    on each track; 0 leaves them out, and the human world record with them."""
     seed: int = 0
     """The first of the episodes' seeds, which decide starts, grid places and opponents."""
     opponents: int = 0
     """Karts driven by the game."""
     difficulty: int | None = None
-    """0 to 2, of the policy's races; by default that of the training."""
+    """0 to 3, of the policy's races; by default that of the training."""
     workers: int = 2
     """Races at once."""
     json: Path | None = None
@@ -71,7 +76,7 @@ class EvaluateConfig:
         check(1 <= self.workers <= 10_000, "workers", self.workers, "1 to 10000")
         check_output("json", self.json)
         if self.difficulty is not None:
-            check_choice("difficulty", self.difficulty, [0, 1, 2])
+            check_choice("difficulty", self.difficulty, DIFFICULTIES)
 
 
 @command
@@ -129,7 +134,7 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     tracks = race.track if config.tracks is None else tuple(",".join(config.tracks).split(","))
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
-    others: list[tuple[Driver, int]] = [("ai", 0), ("ai", 1), ("ai", 2)]
+    others: list[tuple[Driver, int]] = [("ai", difficulty) for difficulty in DIFFICULTIES]
     others += [("guide", own), ("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
@@ -157,6 +162,8 @@ def report(
             }
             for name, driven in drivers.items()
         }
+        if config.baseline_episodes and config.opponents == 0:
+            figures |= _record(track, race)
         tracks[track] = {
             **figures.pop("policy"),
             "baselines": figures,
@@ -173,6 +180,33 @@ def report(
         "start_actions": own.actions,
     }
     return {"settings": settings, "tracks": tracks}
+
+
+def _record(track: str, race: RaceConfig) -> dict[str, Any]:
+    """The human world record as one more driver, by its name, where the data has one.
+
+    Its laps are the first ones, from standing, of a time trial at its own difficulty.
+    """
+    if race.simulator == "fake" or race.direction != "forward":
+        return {}
+    record = world_record(track)
+    seconds = record.seconds_of(race.laps) if record is not None else None
+    if record is None or seconds is None:
+        return {}
+    episode = {
+        "track": track,
+        "difficulty": record.difficulty,
+        "progress_m": race.laps * record.lap_length,
+        "progress_fraction": 1.0,
+        "finished": True,
+        "finish_time": seconds,
+        "position": 1.0,
+        "about": record.about,
+        "path": record.path(seconds, PATH_SECONDS),
+    }
+    name = f"human record {record.difficulty}"
+    figures = {**summarise([episode], race.laps), "finish_rate_interval": None}
+    return {name: {**figures, "episodes": [episode]}}
 
 
 def _name(trial: Trial) -> str:

@@ -15,6 +15,7 @@ from kart_jax.game.engine import system_packages as system
 from kart_jax.game.engine.data import VARIABLE
 
 CONFIG = PRESETS["cpu"]
+UNDRAWN = PRESETS["coach"]
 
 
 def with_workers(count: int) -> TrainConfig:
@@ -36,10 +37,20 @@ def run_doctor(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def test_this_machine_can_train() -> None:
     run = run_doctor("--num-envs", "1")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("\nok ") == 7
+    assert run.stdout.count("\nok ") == 8
+    assert "without drawing" in run.stdout
     assert "frames/s in one process, drawn by" in run.stdout
     assert "unknown renderer" not in run.stdout
     assert run.stdout.endswith("This machine can train.\n")
+
+
+@pytest.mark.real_game
+def test_a_machine_that_cannot_draw_can_race() -> None:
+    run = run_doctor("--num-envs", "1", __EGL_VENDOR_LIBRARY_FILENAMES="/nonexistent")
+    assert run.returncode == 1
+    assert "\nok      one race        lighthouse without drawing" in run.stdout
+    assert "FAILED  one frame" in run.stdout
+    assert "What draws nothing can: the preset coach" in run.stdout
 
 
 def test_without_data_training_cannot_run(tmp_path: Path) -> None:
@@ -68,7 +79,7 @@ def test_memory_is_counted_for_the_workers_asked_for(monkeypatch: pytest.MonkeyP
     assert doctor.check_memory(with_workers(4)).state == "ok"
     check = doctor.check_memory(with_workers(6))
     assert check.state == "FAILED"
-    assert check.found == "3.0 GB free, 7 workers take 3.8 GB, imitation's frames 169.0 MB"
+    assert check.found == "3.0 GB free, 7 workers take 3.8 GB, imitation 169.0 MB"
     assert check.remedy == "train with --num-envs 4 or fewer"
 
 
@@ -79,7 +90,7 @@ def test_memory_is_counted_for_imitation(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "free_memory", lambda: 9 * 10**9)  # 7.4 GB, and a round's
     check = doctor.check_memory(config)
     assert check.state == "FAILED"
-    assert "imitation's frames 8.1 GB" in check.found
+    assert "imitation 8.1 GB" in check.found
     assert "--imitation-steps" in check.remedy
     begun = replace(config, run=replace(config.run, init_from=Path("lighthouse")))
     assert doctor.check_memory(begun).state == "ok"
@@ -117,9 +128,23 @@ def test_a_full_disk_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_libraries_come_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "missing_packages", lambda: ["libgl1"])
-    check = doctor.check_libraries()
+    check = doctor.check_libraries(CONFIG)
     assert check.state == "FAILED"
     assert check.remedy.endswith("apt-get install -y --no-install-recommends libgl1")
+    undrawn = doctor.check_libraries(UNDRAWN)
+    assert undrawn.state == "ok"
+    assert "to draw frames too" in undrawn.found
+    monkeypatch.setattr(system, "missing_packages", lambda: ["libglib2.0-0"])
+    assert doctor.check_libraries(UNDRAWN).state == "FAILED"
+
+
+def test_what_draws_nothing_needs_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [check.name for check in doctor.run_checks(UNDRAWN)][-1] == "one race"
+    processes = UNDRAWN.workers.num_envs + UNDRAWN.workers.spares
+    needed = processes * doctor.UNDRAWN_MEMORY + UNDRAWN.imitation_memory
+    monkeypatch.setattr(doctor, "free_memory", lambda: needed)
+    assert doctor.check_memory(UNDRAWN).state == "ok"
+    assert doctor.check_memory(CONFIG).state == "FAILED"
 
 
 def test_several_gpus_need_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:

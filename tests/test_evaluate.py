@@ -6,11 +6,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kart_jax import evaluate
 from kart_jax.cli.command import INTERRUPTED
-from kart_jax.evaluate import main
+from kart_jax.evaluate import EvaluateConfig, main
 from kart_jax.evaluation import trials
 from kart_jax.evaluation.trials import Driver, Trial, TrialResult, make_trial, run_trials
 from kart_jax.game import RaceConfig
@@ -35,7 +36,7 @@ def test_the_report_has_every_track_driver_and_episode(
         assert {e["track"] for e in figures["episodes"]} == {track}
         mean = sum(e["progress_m"] for e in figures["episodes"]) / 3
         assert figures["progress_mean"] == pytest.approx(mean)
-        drivers = {"ai 0", "ai 1", "ai 2", "guide", "straight", "random"}
+        drivers = {"ai 0", "ai 1", "ai 2", "ai 3", "guide", "straight", "random"}
         assert set(figures["baselines"]) == drivers
         assert all(f["count"] == 1 for f in figures["baselines"].values())
         for name in ("finish_rate", "lap_time_mean", "lap_time_best"):
@@ -44,9 +45,9 @@ def test_the_report_has_every_track_driver_and_episode(
     assert "bends, difficulty 2, 0 opponents" in printed.out
     assert "straight" in printed.out
     plan, *progress = printed.err.splitlines()
-    assert plan.startswith("driving 6 episodes of the policy and 12 of other drivers")
+    assert plan.startswith("driving 6 episodes of the policy and 14 of other drivers")
     assert plan.endswith("on bends, other")
-    assert len(progress) == 18
+    assert len(progress) == 20
 
 
 def test_an_interrupt_shows_the_table_so_far(
@@ -63,7 +64,7 @@ def test_an_interrupt_shows_the_table_so_far(
     printed = capsys.readouterr()
     assert "bends, difficulty" in printed.out
     assert "other, difficulty" not in printed.out
-    assert "interrupted after 1 of 62 episodes" in printed.err
+    assert "interrupted after 1 of 72 episodes" in printed.err
     assert not path.exists()
 
 
@@ -76,7 +77,7 @@ def test_an_interrupt_shows_the_table_so_far(
         ("POLICY --episodes 0", "episodes = 0 is not allowed"),
         ("POLICY --seed -1", "seed = -1 is not allowed"),
         ("POLICY --opponents 20", "opponents = 20 is not allowed"),
-        ("POLICY --difficulty 3", "difficulty = 3 is not allowed"),
+        ("POLICY --difficulty 4", "difficulty = 4 is not allowed"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_starts(
@@ -94,6 +95,22 @@ def test_an_unknown_track_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     policy = write_tiny_policy(tmp_path / "tiny", race)
     assert main([str(policy), "--tracks", "nowhere"]) == 1
     assert "lighthouse" in capsys.readouterr().err
+
+
+@pytest.mark.real_game
+def test_the_human_record_is_told_beside_the_drivers(tmp_path: Path) -> None:
+    race = RaceConfig(
+        observation="state", action_set="drive", track=("olivermath",), time_limit=2.0
+    )
+    config = EvaluateConfig("none", episodes=1, baseline_episodes=1)
+    trial = make_trial("policy", "olivermath", 0, 2, 1)
+    results = list(run_trials(race, [trial], lambda states: np.ones((len(states), 2), int), 1))
+    figures = evaluate.report(config, race, results)["tracks"]["olivermath"]["baselines"]
+    record = figures["human record 3"]
+    assert record["count"] == record["finish_rate"] == 1
+    assert record["lap_time_mean"] == pytest.approx(10.9, abs=0.2)
+    assert record["progress_mean"] == pytest.approx(496, abs=3)
+    assert len(record["episodes"][0]["path"]) == 23
 
 
 @pytest.mark.real_game

@@ -1,11 +1,9 @@
 """The environment on the real game. Tests share one process of the game, at one frame size."""
 
 import math
-import multiprocessing
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +15,7 @@ from PIL import Image
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
-from kart_jax.game.config import ActionSetName
+from kart_jax.game.config import DIFFICULTIES, ActionSetName
 from kart_jax.game.engine import catalogue
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
@@ -28,26 +26,6 @@ from tests.helpers.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 pytestmark = pytest.mark.real_game
 
 Run = Callable[..., Any]
-
-
-def new_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Run a function in the process of the game that these tests share."""
-    with new_process() as pool:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result(280)
-
-
-@pytest.fixture
-def run_apart() -> Iterator[Run]:
-    """Run a function in a process of its own."""
-    with new_process() as pool:
-        yield lambda function, *arguments, **named: pool.submit(
-            function, *arguments, **named
-        ).result(280)
 
 
 @pytest.mark.parametrize("action_set", get_args(ActionSetName))
@@ -151,7 +129,7 @@ def test_a_full_field_of_any_karts_can_race(run: Run) -> None:
 
 def test_karts_are_faster_the_more_difficult_it_is(run: Run) -> None:
     driven = []
-    for difficulty in (0, 1, 2):
+    for difficulty in DIFFICULTIES:
         drive = run(scenarios.drive, replace(PATIENT, difficulty=difficulty), [FORWARD] * 40)
         driven.append(np.linalg.norm(drive["locations"][-1] - drive["locations"][0]))
     assert driven[0] + 5.0 < driven[1] < driven[2] - 5.0

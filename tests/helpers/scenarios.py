@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import psutil
 from gymnasium.utils.env_checker import check_env
 
 from kart_jax.game import RaceConfig
@@ -18,6 +19,7 @@ from kart_jax.game.actions import closest_actions
 from kart_jax.game.engine.race import Race
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
+from kart_jax.game.state import FIELDS, NAMES
 
 FORWARD, IDLE = [1, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]
 BACKWARD, RESCUE = [0, 1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 1]
@@ -346,15 +348,58 @@ def drawn_tracks(config: RaceConfig, resets: int) -> list[tuple[str, bool, float
         env.close()
 
 
-def states(config: RaceConfig, actions: list[Any]) -> Any:
-    """The state vectors after the reset and each action, [steps + 1, S]."""
-    env = KartEnv(replace(config, observation="both"))
+def states(config: RaceConfig, actions: list[Any]) -> list[dict[str, float]]:
+    """The states after the reset and each action, by name, in the units of their fields."""
+    env = KartEnv(config)
     try:
-        seen = [env.reset(seed=0)[0]["state"]]
-        seen += [env.step(action)[0]["state"] for action in actions]
-        return np.array(seen)
+        seen = [env.reset(seed=0)[0]]
+        seen += [env.step(action)[0] for action in actions]
     finally:
         env.close()
+    seen = [one["state"] if isinstance(one, dict) else one for one in seen]
+    scales = [field.scale for field in FIELDS]
+    return [dict(zip(NAMES, (one * scales).tolist(), strict=True)) for one in seen]
+
+
+def memory(config: RaceConfig) -> float:
+    """Megabytes of this process with a race under way, and none of NumPy's or Gymnasium's."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    env = KartEnv(config)
+    try:
+        env.reset(seed=0)
+        return (process.memory_info().rss - before) / 1e6
+    finally:
+        env.close()
+
+
+def change_track(config: RaceConfig, track: str) -> None:
+    """A race on one track, and another one in the same process on another."""
+    for name in (config.track[0], track):
+        env = KartEnv(replace(config, track=(name,)))
+        try:
+            env.reset(seed=0)
+        finally:
+            env.close()
+
+
+def guided_states(config: RaceConfig, steps: int) -> Any:
+    """The states [T, D] that the guide meets."""
+    env = KartEnv(config)
+    seen = []
+    try:
+        env.reset(seed=0)
+        for _ in range(steps):
+            controls = np.array([env.guide(drifting=True)], np.float32)
+            state, _, terminated, truncated, _ = env.step(
+                closest_actions(config.action_set, controls)[0]
+            )
+            seen.append(state)
+            if terminated or truncated:
+                env.reset()
+    finally:
+        env.close()
+    return np.array(seen)
 
 
 def every_info(config: RaceConfig, actions: list[Any]) -> list[tuple[float, dict[str, Any]]]:

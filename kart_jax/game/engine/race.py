@@ -421,13 +421,14 @@ def _kart_state(kart: Any) -> KartState:
 
 def _name(member: Any) -> str:
     """The name of a member of one of the game's enumerations."""
-    return _known_name(type(member), member)
+    return _known_name((type(member), member))
 
 
 @cache
-def _known_name(enumeration: type, member: Any) -> str:
-    """It is slow to ask for. (Members of different enumerations may be equal.)"""
-    return str(member.name)
+def _known_name(member: tuple[Any, Any]) -> str:
+    """The name, which is slow to ask for, of a member of an enumeration, which comes first since
+    members of different ones may be equal."""
+    return str(member[1].name)
 
 
 def _within(part: float) -> float:

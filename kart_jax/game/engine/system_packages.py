@@ -13,6 +13,8 @@ import sys
 from glob import glob
 
 PYTHON = (3, 11)
+GLIB = "libglib2.0-0"
+"""The package without which the game does not load; the others are to draw."""
 
 
 def _loads(library: str) -> bool:
@@ -33,7 +35,7 @@ def _has_driver() -> bool:
 def missing_packages() -> list[str]:
     """Return the Debian packages whose part is not on this machine, whatever its distribution."""
     present = {
-        "libglib2.0-0": _loads("libglib-2.0.so.0"),
+        GLIB: _loads("libglib-2.0.so.0"),
         "libegl1": _loads("libEGL.so.1"),
         "libgl1": _loads("libGL.so.1"),
         "libgl1-mesa-dri": _has_driver(),
