@@ -62,8 +62,13 @@ def test_train_sets_up_once(changed: str, clone: Path) -> None:
     system_and_data = ["-I kart_jax/game/engine/system_packages.py", "-m kart_jax.data"]
     status, asked = make(clone, "train")
     assert status == 0
-    system, data = system_and_data
-    assert asked == [system, "-m venv .venv", f"{LOCKED} -e .", data, train]
+    assert asked == [
+        system_and_data[0],
+        "-m venv .venv",
+        f"{LOCKED} -e .",
+        system_and_data[1],
+        train,
+    ]
     assert make(clone, "train") == (0, [*system_and_data, train])
     later = (clone / ".venv/.installed").stat().st_mtime + 10
     os.utime(clone / changed, (later, later))
