@@ -19,7 +19,7 @@ from rich.table import Table
 
 from kart_jax.cli.command import INTERRUPTED, command
 from kart_jax.config import race_of
-from kart_jax.evaluation.statistics import end_seconds, summarise
+from kart_jax.evaluation.statistics import end_seconds, episode_statistics
 from kart_jax.evaluation.trials import (
     PATH_SECONDS,
     SELECTION_SEEDS,
@@ -157,7 +157,7 @@ def report(
             drivers.setdefault(_name(result.trial), []).append(result)
         figures = {
             name: {
-                **summarise([r.episode for r in driven], race.laps),
+                **episode_statistics([r.episode for r in driven], race.laps),
                 "episodes": [r.to_dict() for r in driven],
             }
             for name, driven in drivers.items()

@@ -73,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = tyro.cli(PlayConfig, args=arguments, prog="python -m kart_jax.play")
     episodes = []
     for episode in play(config):
-        print(describe(episode), flush=True)
+        print(describe_episode(episode), flush=True)
         episodes.append(episode)
-    print(summarise(episodes))
+    print(describe_episodes(episodes))
     if config.json is not None:
         config.json.write_text(json.dumps({"episodes": episodes}, indent=2), encoding="utf-8")
     return 0
@@ -110,7 +110,7 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
     write_video(config.video, tell_progress(views, count), 1 / race.action_seconds)
 
 
-def describe(episode: dict[str, Any]) -> str:
+def describe_episode(episode: dict[str, Any]) -> str:
     """One line about an episode."""
     seconds = end_seconds(episode)
     return (
@@ -120,7 +120,7 @@ def describe(episode: dict[str, Any]) -> str:
     )
 
 
-def summarise(episodes: Sequence[dict[str, Any]]) -> str:
+def describe_episodes(episodes: Sequence[dict[str, Any]]) -> str:
     """The means of some episodes in one line."""
     progress = np.array([e["progress_m"] for e in episodes])
     finished = [e for e in episodes if e["finished"]]

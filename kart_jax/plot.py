@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kart_jax.cli.command import command
 from kart_jax.files import expand_paths
-from kart_jax.runs import Run, read_run
+from kart_jax.runs import LoggedRun, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def plot_curves(runs: Sequence[Run], path: Path) -> Path:
+def plot_curves(runs: Sequence[LoggedRun], path: Path) -> Path:
     """Learning curves over steps and over time.
 
     Runs that differ in their seed alone make one curve: the mean, in a band from the lowest
@@ -103,7 +103,7 @@ def plot_curves(runs: Sequence[Run], path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    axes_of_time: dict[str, Callable[[Run], Floats]] = {
+    axes_of_time: dict[str, Callable[[LoggedRun], Floats]] = {
         "policy steps": _steps,
         "minutes of training": _minutes,
     }
@@ -122,9 +122,9 @@ def plot_curves(runs: Sequence[Run], path: Path) -> Path:
     return path
 
 
-def group_by_seed(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def group_by_seed(runs: Sequence[LoggedRun]) -> dict[str, list[LoggedRun]]:
     """Runs whose configurations differ in seed and folder alone, by the first one's name."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[LoggedRun]] = {}
     for run in runs:
         values = run.config.to_dict()
         values["run"] |= {"seed": 0, "run_dir": None, "resume": False}
@@ -137,7 +137,11 @@ def group_by_seed(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _draw_group(
-    axes: "Axes", title: str, group: Sequence[Run], name: str, x_of: Callable[[Run], Floats]
+    axes: "Axes",
+    title: str,
+    group: Sequence[LoggedRun],
+    name: str,
+    x_of: Callable[[LoggedRun], Floats],
 ) -> None:
     curves = []
     for run in group:
@@ -157,11 +161,11 @@ def _draw_group(
         )
 
 
-def _steps(run: Run) -> Floats:
+def _steps(run: LoggedRun) -> Floats:
     return np.array([line["step"] for line in run.metrics], np.float64)
 
 
-def _minutes(run: Run) -> Floats:
+def _minutes(run: LoggedRun) -> Floats:
     """Since the first update, without the time between a stop and a resume."""
     between = np.diff([line["wall_time"] for line in run.metrics], prepend=np.nan)
     between[~(between < PAUSE)] = 0.0

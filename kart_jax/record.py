@@ -32,7 +32,7 @@ from kart_jax.game.actions import Controls
 from kart_jax.game.config import TICK
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.game.engine.race import KartState
-from kart_jax.play import describe
+from kart_jax.play import describe_episode
 from kart_jax.validation import check, check_choice, check_seed
 
 STATES = ("x", "y", "z", "heading", "speed", "on_road", "jumping", "position")
@@ -105,7 +105,7 @@ def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
     for driven in drive_episodes(race, act, config.episodes, config.seed):
         episodes += [len(summaries)] * len(driven)
         summaries.append(plain_episode(driven[-1].info["episode"]))
-        print(describe(summaries[-1]), file=sys.stderr)
+        print(describe_episode(summaries[-1]), file=sys.stderr)
         steps += driven
     arrays: dict[str, NDArray[Any]] = {
         "frames": np.stack([step.frames[-1] for step in steps]),

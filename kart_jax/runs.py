@@ -32,7 +32,7 @@ class RunsConfig:
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """What a run's folder tells."""
 
     folder: Path
@@ -51,7 +51,7 @@ class Run:
         return max(values, default=None)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> LoggedRun:
     """Read a run's configuration and metrics.
 
     Raises:
@@ -68,7 +68,7 @@ def read_run(folder: Path) -> Run:
             metrics.append(json.loads(line))
         except json.JSONDecodeError:  # the line that is being written
             continue
-    return Run(folder, config, metrics)
+    return LoggedRun(folder, config, metrics)
 
 
 @command
@@ -101,7 +101,7 @@ def _last_written(folder: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.exists())
 
 
-def _row(run: Run) -> list[str]:
+def _row(run: LoggedRun) -> list[str]:
     written = time.strftime("%m-%d %H:%M", time.localtime(_last_written(run.folder)))
     progress, finished = run.best("episode/progress_m"), run.best("episode/finish_rate")
     known = progress is not None and finished is not None

@@ -28,7 +28,7 @@ from kart_jax.evaluation.video import (
 from kart_jax.files import expand_paths
 from kart_jax.game.config import WIDTH, RaceConfig
 from kart_jax.game.engine.catalogue import check_installed
-from kart_jax.play import describe
+from kart_jax.play import describe_episode
 from kart_jax.validation import check, check_seed
 
 HEIGHT = 480
@@ -96,7 +96,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
     act = make_act("policy", race, policy, config.seed)
     for steps in drive_episodes(race, act, config.episodes, config.seed):
         driven.append(add_values(policy, steps))
-        yield describe(plain_episode(steps[-1].info["episode"]))
+        yield describe_episode(plain_episode(steps[-1].info["episode"]))
     occlusion = Occlusion(policy, config.rows)
     count = occlusion.grid[0] * occlusion.grid[1]
     total = sum(map(len, driven))

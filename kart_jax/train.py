@@ -198,14 +198,14 @@ def race_once(run_dir: Path) -> str:
         RuntimeError: there is no checkpoint, or the game cannot run.
     """
     from kart_jax.evaluation.trials import Trial, run_trials
-    from kart_jax.play import describe
+    from kart_jax.play import describe_episode
     from kart_jax.run_folder.loading import load_policy
 
     policy = load_policy(run_dir)
     race = race_of(policy.race)
     trial = Trial("policy", race.track[0], 0, race.difficulty)
     [result] = run_trials(race, [trial], policy.act, workers=1)
-    return describe(result.episode)
+    return describe_episode(result.episode)
 
 
 def next_commands(run_dir: Path) -> Iterator[str]:

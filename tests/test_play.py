@@ -24,7 +24,7 @@ from kart_jax.evaluation.video import (
 )
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
-from kart_jax.play import describe, main, summarise
+from kart_jax.play import describe_episode, describe_episodes, main
 from kart_jax.record import RecordConfig
 from kart_jax.record import main as record
 from tests.helpers.tiny import RACE, write_tiny_policy
@@ -185,8 +185,8 @@ def test_filming_tells_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_finish_is_told_at_the_same_time_in_each_line() -> None:
     episode = {"track": "bends", "progress_m": 200.0, "progress_fraction": 1.0, "return": 1.0}
     episode |= {"end": "finished", "finished": True, "finish_time": 28.84, "game_seconds": 28.9}
-    assert "finished after 28.8 s" in describe(episode)
-    assert "1 finished in 28.8 s" in summarise([episode])
+    assert "finished after 28.8 s" in describe_episode(episode)
+    assert "1 finished in 28.8 s" in describe_episodes([episode])
 
 
 @pytest.mark.real_game

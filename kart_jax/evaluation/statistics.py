@@ -1,4 +1,4 @@
-"""What can be said of some episodes, with 95% confidence intervals."""
+"""Rates, means and their 95% confidence intervals over episodes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,8 +52,8 @@ def end_seconds(episode: dict[str, Any]) -> float:
     return float(episode["finish_time" if episode["finished"] else "game_seconds"])
 
 
-def summarise(episodes: Sequence[dict[str, Any]], laps: int = 1) -> dict[str, Any]:
-    """Rates, means and their intervals over episodes as `info["episode"]` tells them.
+def episode_statistics(episodes: Sequence[dict[str, Any]], laps: int = 1) -> dict[str, Any]:
+    """Return rates, means and their intervals over episodes, which are `info["episode"]`.
 
     Lap times are of finished races alone, None where there is none.
     """

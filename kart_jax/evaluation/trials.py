@@ -7,7 +7,7 @@ actions follow from its seed.
 import fcntl
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.env import KartEnv
@@ -23,13 +22,10 @@ from kart_jax.game.start import DRAWN_SEEDS
 from kart_jax.imitation.demonstrations import guided_action
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.observer import Observer
-from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.protocol import StepBatch, VectorAct
 from kart_jax.workers.vector_env import KartVectorEnv
 
 Driver = Literal["policy", "guide", "ai", "straight", "random"]
-Act = Callable[[Any], NDArray[Any]]
-"""Takes observations, frame stacks `[N, T, H, W, C]`, states `[N, D]` or a dictionary of both, and
-gives actions `[N, ...]`."""
 
 STRAIGHT: dict[str, Any] = {
     "full": (1, 0, 1, 0, 0, 0, 0),
@@ -211,7 +207,7 @@ class TrialEnv(gymnasium.Env[Any, Any]):
 def run_trials(
     race: RaceConfig,
     trials: Sequence[Trial],
-    act: Act,
+    act: VectorAct,
     workers: int = 2,
 ) -> Iterator[TrialResult]:
     """Drive all trials, in `workers` processes; each result as it comes.
@@ -255,7 +251,7 @@ def _batches(race: RaceConfig, trials: Sequence[Trial]) -> list[list[Trial]]:
 def _run_once(
     race: RaceConfig,
     trials: Sequence[Trial],
-    act: Act,
+    act: VectorAct,
     workers: int,
 ) -> Iterator[tuple[int, TrialResult]]:
     """Drive the trials of a batch; those whose workers are lost give nothing."""
@@ -279,7 +275,7 @@ def _run_once(
                     envs.send(group, act(lane.observations()))
 
 
-def _ignored(envs: KartVectorEnv) -> Act:
+def _ignored(envs: KartVectorEnv) -> VectorAct:
     """Some actions, which count only where the policy drives."""
     space = envs.single_action_space
     shape = (len(envs.groups[0]), *(space.shape or ()))
@@ -321,7 +317,7 @@ class _Lane:
         return bool(self._trials)
 
     def observations(self) -> Any:
-        """The newest of each environment, as `Act` takes them."""
+        """The newest of each environment, as `VectorAct` takes them."""
         seen = self._observer.observation()
         return seen if len(seen) > 1 else next(iter(seen.values()))
 

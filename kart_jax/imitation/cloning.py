@@ -18,14 +18,14 @@ from kart_jax.policy.policy import PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
 
-EXPLORED = 0.02
+LABEL_SMOOTHING = 0.02
 """Share of the choices to learn that are drawn at random instead, so that each stays possible."""
-ALIKE = 0.25
+ACTION_TOLERANCE = 0.25
 """Continuous actions that differ by less count as the same."""
 NOISE = 0.1
 """Deviation of what is added to continuous actions to learn, for the same reason."""
-MEMORY = 0.998
-"""Share of the averaged weights that a gradient step keeps: an average of the last 500 steps."""
+EMA_DECAY = 0.998
+"""Of the exponential moving average of the weights: an average over about 500 gradient steps."""
 RANDOM = "random"
 """In a snapshot: the state of the random numbers, as JSON."""
 Variables = dict[str, Any]
@@ -121,7 +121,7 @@ class Cloner:
             optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
         )
         self._scale = adv.RewardScale.create()
-        self._average = optax.ema(MEMORY)
+        self._average = optax.ema(EMA_DECAY)
         params = self.variables["params"]
         self._state = self._optimiser.init(params), self._average.init(params)
         self._step = jax.jit(self._take_step)
@@ -207,7 +207,7 @@ class Cloner:
             return actions + noise
         choices = np.array(nvec if actions.ndim > 1 else nvec[0])
         drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
-        return np.where(self._rng.random(actions.shape) < EXPLORED, drawn, actions)
+        return np.where(self._rng.random(actions.shape) < LABEL_SMOOTHING, drawn, actions)
 
     def _take_step(
         self,
@@ -258,7 +258,7 @@ class Cloner:
         entropy = distribution.entropy(logits).mean()
         value_error = jnp.mean(weights * jnp.square(values - returns))
         loss = -log_prob + self._ppo.value_coefficient * value_error / 2
-        same = (jnp.abs(distribution.mode(logits) - actions) < ALIKE).mean()
+        same = (jnp.abs(distribution.mode(logits) - actions) < ACTION_TOLERANCE).mean()
         figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
         return loss, (dict(statistics), figures | {"value_error": value_error})
 

@@ -4,7 +4,7 @@ The driver is the guide at first, and the policy that learns from it later on: s
 what to do where it gets by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls, closest_actions
 from kart_jax.workers.observer import Observer
-from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.protocol import StepBatch, VectorAct
 from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
-
-Act = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
-"""Takes N observations, by name, and gives actions `[N, ...]`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class Demonstrator:
         self._observers = [Observer(batch, stack) for batch in batches]
         self._driven = [[_Driven() for _ in batch.first] for batch in batches]
 
-    def drive(self, act: Act, steps: int) -> list[Demonstration]:
+    def drive(self, act: VectorAct, steps: int) -> list[Demonstration]:
         """Drive until the episodes that ended have `steps` steps together, or more.
 
         Raises:
@@ -122,7 +119,7 @@ class Demonstrator:
             ended += self._receive(group, self._envs.receive(group))
         return ended
 
-    def _send(self, group: int, act: Act) -> None:
+    def _send(self, group: int, act: VectorAct) -> None:
         newest = self._observers[group].newest()
         for place, driven in enumerate(self._driven[group]):
             driven.seen.append({name: part[place] for name, part in newest.items()})

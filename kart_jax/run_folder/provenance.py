@@ -32,12 +32,12 @@ def record_start(run_dir: Path, step: int) -> dict[str, Any]:
         starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
     except (OSError, ValueError, KeyError):  # new, or cut off while being written
         starts = []
-    start = {"step": step, **describe()}
+    start = {"step": step, **describe_start()}
     write_whole(path, json.dumps({"starts": [*starts, start]}, indent=2) + "\n")
     return start
 
 
-def describe() -> dict[str, Any]:
+def describe_start() -> dict[str, Any]:
     """This moment, command, software and machine as plain values."""
     devices = jax.devices()
     return {

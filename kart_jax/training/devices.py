@@ -4,6 +4,13 @@ Arrays of one device become arrays with a leading axis of devices; functions of 
 device's arrays become functions of those by `jax.pmap`. Environments are split evenly:
 device d has the d-th part of each group of workers. Where a run has several processes,
 each of them holds the arrays of its own devices, and sees no others.
+
+JAX only maintains `pmap` and develops `jax.shard_map`. With that one, `_map` would be
+`jax.jit(jax.shard_map(body, mesh=..., in_specs=P(AXIS), out_specs=P(AXIS)))`, on a mesh of this
+process's devices or of all, and `body` would take the leading axis, of length 1 there, off its
+arguments and put it back on its results. Between processes `jit` takes global arrays, so `shard`,
+`replicate` and `place` would make them of what each process has
+(`jax.make_array_from_process_local_data`). Nothing outside this module would change.
 """
 
 import os
@@ -55,7 +62,7 @@ class Devices:
         # Virtual CPU devices share one pool of threads; with several programs in flight, one
         # that waits for the others in a reduction can hold the thread that another needs.
         self._one_at_a_time = jax.device_count() > 1 and self.local[0].platform == "cpu"
-        self._largest = self.map_together(lambda x: jax.lax.pmax(x, AXIS))
+        self._all_reduce_max = self.map_together(lambda x: jax.lax.pmax(x, AXIS))
 
     @property
     def count(self) -> int:
@@ -152,11 +159,11 @@ class Devices:
         """Put host arrays `[D, ...]` onto the devices: the inverse of `shards`."""
         return jax.device_put(jax.tree.map(np.array, tree), self._sharding)
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """The largest `value` (32 bits) of all processes, which wait here for each other."""
         if self.processes == 1:
             return value
-        return int(self.first(self._largest(self.replicate(np.int32(value)))))
+        return int(self.first(self._all_reduce_max(self.replicate(np.int32(value)))))
 
     def broadcast(self, tree: Any) -> Any:
         """The first process's host arrays in all processes, which have some of equal shapes."""

@@ -45,7 +45,7 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
         RuntimeError: a loss or gradient was not finite.
     """
     config, processes = run.config, run.processes
-    step = processes.largest(source.step if isinstance(source, Resumed) else 0)
+    step = processes.all_reduce_max(source.step if isinstance(source, Resumed) else 0)
     workers = replace(config.workers, groups=config.workers.group_count(processes.devices.count))
     # A resumed run has other races than those before.
     seed = derive_seed(config.run.seed, step) if step else config.run.seed

@@ -107,15 +107,15 @@ class Cluster:
         """Whether this process logs, evaluates and saves for all."""
         return self.index == 0
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """Return the largest `value`, at least 0, of all processes; waits for them."""
         high, low = divmod(value, 2**30)
-        high = self.devices.largest(high)
-        return high * 2**30 + self.devices.largest(low if value >= high * 2**30 else 0)
+        high = self.devices.all_reduce_max(high)
+        return high * 2**30 + self.devices.all_reduce_max(low if value >= high * 2**30 else 0)
 
     def any(self, holds: bool) -> bool:
         """Whether it holds in any process; waits for all of them."""
-        return bool(self.devices.largest(int(holds)))
+        return bool(self.devices.all_reduce_max(int(holds)))
 
     def together(self, work: Callable[[], T]) -> T:
         """Do `work`, as all processes do, and go on only if it was done in all of them.
@@ -133,7 +133,7 @@ class Cluster:
             how = STOPPED
         except Exception as error:
             how, failure = FAILED, error
-        worst = self.devices.largest(how)
+        worst = self.devices.all_reduce_max(how)
         if failure is not None:
             raise failure
         if worst == FAILED:
@@ -188,7 +188,7 @@ class Cluster:
             ("options", zlib.crc32(repr(config).encode()) >> 1),
             ("numbers of devices", self.devices.count),
         ):
-            if self.devices.largest(value) != -self.devices.largest(-value):
+            if self.devices.all_reduce_max(value) != -self.devices.all_reduce_max(-value):
                 raise ValueError(
                     f"the processes of this run have different {what}: start all of them alike"
                 )

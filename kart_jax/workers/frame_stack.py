@@ -1,4 +1,10 @@
-"""Stacks of the newest frames, put together where frames arrive one at a time."""
+"""Stacks of the newest frames of many environments, where frames arrive one at a time.
+
+Frames are stacked in three more places, each of which has other data: `game/observation.py` (one
+race, in the layout that its user asked for; Gymnasium's `FrameStackObservation` knows no layouts,
+and stacks the state as well), `ppo/buffer.py` (on a device, at any step of a rollout) and
+`imitation/cloning.py` (on the host, at any step of the demonstrations, which have no fixed length).
+"""
 
 import sys
 
@@ -9,7 +15,7 @@ ROOM = 4
 """Stacks' worth of frames that are stored side by side before memory is taken anew."""
 
 
-class FrameStack:
+class VectorFrameStack:
     """The last T frames of N environments: each is stored once, and stacks are views of them."""
 
     def __init__(self, num_envs: int, stack: int, frame_shape: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.frame_stack import VectorFrameStack
 from kart_jax.workers.protocol import StepBatch
 
 
@@ -13,9 +13,9 @@ class Observer:
 
     def __init__(self, batch: StepBatch, stack: int) -> None:
         """Take the batch that begins the group's episodes; `stack` frames make an observation."""
-        self._stack: FrameStack | None = None
+        self._stack: VectorFrameStack | None = None
         if batch.frames is not None:
-            self._stack = FrameStack(len(batch.first), stack, batch.frames.shape[1:])
+            self._stack = VectorFrameStack(len(batch.first), stack, batch.frames.shape[1:])
         self.push(batch)
 
     def push(self, batch: StepBatch) -> None:

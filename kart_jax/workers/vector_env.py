@@ -20,7 +20,7 @@ from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.actions import check_actions
 from kart_jax.validation import check, is_whole
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.frame_stack import VectorFrameStack
 from kart_jax.workers.pool import Answer, Lost, Pool, SerialPool
 from kart_jax.workers.protocol import Layout, StepBatch
 from kart_jax.workers.supervision import ProcessPool
@@ -85,7 +85,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.groups = [range(g * size, (g + 1) * size) for g in range(groups)]
         self._waiting: set[int] = set()
         self._last: list[Observed] = []
-        self._stack: FrameStack | None = None
+        self._stack: VectorFrameStack | None = None
         self._begun = False
         self._seed: int | None = seed
         self._first = first
@@ -212,7 +212,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
                 infos = self._add_info(infos, info, members[place])
         if self._stack_shape is not None:
             depth, *frame_shape = self._stack_shape
-            self._stack = FrameStack(self.num_envs, depth, tuple(frame_shape))
+            self._stack = VectorFrameStack(self.num_envs, depth, tuple(frame_shape))
         self._begun = True
         return self._observe(batches), infos
 

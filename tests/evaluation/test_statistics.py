@@ -6,7 +6,7 @@ import pytest
 from kart_jax.evaluation.statistics import (
     bootstrap_interval,
     end_seconds,
-    summarise,
+    episode_statistics,
     wilson_interval,
 )
 
@@ -47,7 +47,9 @@ def episode(finish_time: float | None, progress: float) -> dict[str, object]:
 
 
 def test_lap_times_are_of_finished_races_and_one_lap() -> None:
-    figures = summarise([episode(60.0, 100), episode(80.0, 100), episode(None, 40)], laps=2)
+    figures = episode_statistics(
+        [episode(60.0, 100), episode(80.0, 100), episode(None, 40)], laps=2
+    )
     assert figures["finish_rate"] == pytest.approx(2 / 3)
     assert figures["lap_time_mean"] == 35.0
     assert figures["lap_time_best"] == 30.0
@@ -61,5 +63,5 @@ def test_an_episode_ends_at_the_finish_or_after_its_last_action() -> None:
 
 
 def test_no_finish_has_no_lap_time() -> None:
-    figures = summarise([episode(None, 40)])
+    figures = episode_statistics([episode(None, 40)])
     assert figures["lap_time_mean"] is figures["lap_time_best"] is None

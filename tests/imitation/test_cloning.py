@@ -119,7 +119,7 @@ def test_every_choice_stays_possible(taught: Any) -> None:
     policy = Policy(SPEC, jax.device_get(cloner.variables), {})
     logits, _ = policy.logits_and_values(samples.stacks(np.arange(50)))
     no_throttle = np.asarray(jax.nn.softmax(logits[:, :2]))[:, 0].mean()
-    assert 0.004 < no_throttle < 0.02  # the guide never lets go; half of `EXPLORED` is random
+    assert 0.004 < no_throttle < 0.02  # the guide never lets go; half of `LABEL_SMOOTHING`
 
 
 @pytest.mark.parametrize("nvec", [(2, 3), ()])
@@ -127,7 +127,7 @@ def test_agreement_is_with_the_guide_not_with_the_noise(
     taught: Any, monkeypatch: pytest.MonkeyPatch, nvec: tuple[int, ...]
 ) -> None:
     """A policy that does always what the guide does is like it in all steps."""
-    monkeypatch.setattr(cloning, "EXPLORED", 0.9)
+    monkeypatch.setattr(cloning, "LABEL_SMOOTHING", 0.9)
     monkeypatch.setattr(cloning, "NOISE", 2.0)
     actions = ACTIONS if nvec else ActionSpec("continuous", low=(-1.0, -1.0), high=(1.0, 1.0))
     samples = Samples(stack=3)

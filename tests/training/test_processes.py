@@ -180,7 +180,7 @@ class Peers:
     def __init__(self, *others: int) -> None:
         self.others = list(others)
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         return max(value, self.others.pop(0))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kart_jax.workers.frame_stack import FrameStack
+from kart_jax.workers.frame_stack import VectorFrameStack
 
 
 def frames(*values: int) -> np.ndarray:
@@ -12,7 +12,7 @@ def frames(*values: int) -> np.ndarray:
 
 
 def test_by_hand() -> None:
-    stack = FrameStack(2, 3, (1, 1, 1))
+    stack = VectorFrameStack(2, 3, (1, 1, 1))
     no = np.zeros(2, bool)
     stack.push(frames(1, 10), ~no)
     assert stack.stacks()[..., 0, 0, 0].tolist() == [[1, 1, 1], [10, 10, 10]]
@@ -27,7 +27,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_no_stack_is_ever_overwritten(depth: int) -> None:
     """However long it goes on, and whoever's episode ends meanwhile."""
-    stack = FrameStack(2, depth, (1, 1, 1))
+    stack = VectorFrameStack(2, depth, (1, 1, 1))
     rng = np.random.default_rng(0)
     history: list[list[int]] = [[], []]
     kept = []
@@ -44,7 +44,7 @@ def test_no_stack_is_ever_overwritten(depth: int) -> None:
 
 
 def test_a_stack_of_one_is_the_newest_frame() -> None:
-    stack = FrameStack(1, 1, (1, 1, 1))
+    stack = VectorFrameStack(1, 1, (1, 1, 1))
     stack.push(frames(1), np.ones(1, bool))
     stack.push(frames(2), np.zeros(1, bool))
     assert stack.stacks().ravel().tolist() == [2]
@@ -59,7 +59,7 @@ def test_memory_that_nobody_looks_at_is_used_again(monkeypatch: pytest.MonkeyPat
         return np.empty(like.shape, like.dtype)
 
     monkeypatch.setattr(np, "empty_like", take)
-    stack = FrameStack(1, 2, (1, 1, 1))
+    stack = VectorFrameStack(1, 2, (1, 1, 1))
     no = np.zeros(1, bool)
     for number in range(100):
         stack.push(frames(number), no)
