@@ -17,6 +17,7 @@ from jax._src import distributed  # no public name gives the processes' key-valu
 from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.training.devices import Devices
 from kart_jax.training.signals import PASSED_ON, Interrupted, StopRequest
+from kart_jax.validation import UserError
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def join(config: ClusterConfig) -> None:
             shutdown_timeout_seconds=config.heartbeat,
         )
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"no cluster was found here ({error}): give --coordinator, --num-processes and "
             "--process-id"
         ) from None
@@ -170,7 +171,7 @@ class Cluster:
             ("numbers of devices", self.devices.count),
         ):
             if self.devices.largest(value) != -self.devices.largest(-value):
-                raise ValueError(
+                raise UserError(
                     f"the processes of this run have different {what}: start all of them alike"
                 )
 
