@@ -13,7 +13,7 @@ from kart_jax.game.state import SIZE as STATE_SIZE
 from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import CPU, GPU, REFERENCE, STATE, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
-from kart_jax.validation import check, check_choice, check_numbers, check_seed
+from kart_jax.validation import UserError, check, check_choice, check_numbers, check_seed
 from kart_jax.workers.config import WorkerConfig
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class RunConfig:
         check(0 < self.grace <= 1e9, "grace", self.grace, "more than 0, 1000000000 at most")
         check_seed("seed", self.seed)
         if self.resume and self.run_dir is None:
-            raise ValueError("resume does not say which run: add --run-dir RUN, the run's folder")
+            raise UserError("resume does not say which run: add --run-dir RUN, the run's folder")
 
     def _check_target(self) -> None:
         target = self.stop_at_finish_rate
@@ -327,11 +327,11 @@ def load(path: Path) -> TrainConfig:
     try:
         return TrainConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give the folder of an earlier run") from None
+        raise UserError(f"{path} does not exist: give the folder of an earlier run") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a saved configuration: {error}") from None
+        raise UserError(f"{path} is not a saved configuration: {error}") from None
     except (ValueError, TypeError, AttributeError) as error:  # the latter: values of wrong types
-        raise ValueError(f"{path} does not fit this version: {error}") from None
+        raise UserError(f"{path} does not fit this version: {error}") from None
 
 
 def save(config: TrainConfig, path: Path) -> None:

@@ -32,7 +32,7 @@ from kart_jax.evaluation.trials import (
 from kart_jax.files import check_output, expand_paths
 from kart_jax.game import RaceConfig
 from kart_jax.game.config import DIFFICULTIES
-from kart_jax.game.engine.catalogue import check_installed
+from kart_jax.game.engine.catalogue import check_installed, expand_tracks
 from kart_jax.game.engine.records import world_record
 from kart_jax.plot import check_plots, plot_report
 from kart_jax.validation import check, check_choice
@@ -45,7 +45,7 @@ class EvaluateConfig:
     policy: Annotated[str, tyro.conf.Positional]
     """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name."""
     tracks: tuple[str, ...] | None = None
-    """Tracks, separated by spaces or commas; by default those of the training."""
+    """Tracks, separated by spaces or commas, or `all`; by default those of the training."""
     episodes: int = 20
     """Greedy episodes of the policy on each track."""
     baseline_episodes: int = 5
@@ -131,7 +131,9 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
 
 def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     """The policy's episodes on each track, then the other drivers'."""
-    tracks = race.track if config.tracks is None else tuple(",".join(config.tracks).split(","))
+    tracks = (
+        race.track if config.tracks is None else expand_tracks(",".join(config.tracks).split(","))
+    )
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
     others: list[tuple[Driver, int]] = [("ai", difficulty) for difficulty in DIFFICULTIES]
@@ -205,7 +207,7 @@ def _record(track: str, race: RaceConfig) -> dict[str, Any]:
         "path": record.path(seconds, PATH_SECONDS),
     }
     name = f"human record {record.difficulty}"
-    figures = {**summarise([episode], race.laps), "finish_rate_interval": None}
+    figures = {**episode_statistics([episode], race.laps), "finish_rate_interval": None}
     return {name: {**figures, "episodes": [episode]}}
 
 

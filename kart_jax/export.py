@@ -11,6 +11,7 @@ import tyro
 
 from kart_jax.cli.command import command
 from kart_jax.files import expand_paths
+from kart_jax.validation import UserError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def export(policy: str, folder: Path) -> None:
     from kart_jax.run_folder.loading import find_folder, read_trained
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already: choose another folder")
+        raise UserError(f"{folder} exists already: choose another folder")
     source = find_folder(policy)
     if is_exported(source):
         shutil.copytree(source, folder, dirs_exist_ok=True)

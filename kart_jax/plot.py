@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kart_jax.cli.command import command
 from kart_jax.files import expand_paths
 from kart_jax.runs import LoggedRun, read_run
+from kart_jax.validation import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Plot as the command line says."""
     config = tyro.cli(PlotConfig, args=arguments, prog="python -m kart_jax.plot")
     if not config.sources:
-        raise ValueError("nothing to plot: name runs' folders or evaluations' files")
+        raise UserError("nothing to plot: name runs' folders or evaluations' files")
     check_plots()
     for path in config.sources:
         if not path.exists():
-            raise ValueError(f"{path} does not exist: name runs' folders or evaluations' files")
+            raise UserError(f"{path} does not exist: name runs' folders or evaluations' files")
     files = [path for path in config.sources if path.is_file()]
     reports = {path.stem: read_report(path) for path in files}
     runs = [read_run(path) for path in config.sources if path not in files]
@@ -77,7 +78,7 @@ def check_plots() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ValueError('plots need matplotlib: pip install "kart_jax[viz]"') from None
+        raise UserError('plots need matplotlib: pip install "kart_jax[viz]"') from None
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def read_report(path: Path) -> dict[str, Any]:
         for track in report["tracks"].values():
             track["episodes"], track["baselines"], track["outline"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} was not written by kart_jax.evaluate --json") from None
+        raise UserError(f"{path} was not written by kart_jax.evaluate --json") from None
     return report
 
 

@@ -17,6 +17,7 @@ from kart_jax.cli.command import command
 from kart_jax.config import TrainConfig, load
 from kart_jax.files import expand_paths
 from kart_jax.run_folder.checkpoints import read_best
+from kart_jax.validation import UserError
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = tyro.cli(RunsConfig, args=arguments, prog="python -m kart_jax.runs")
     folders = [path.parent for path in config.folder.glob("*/config.json")]
     if not folders:
-        raise ValueError(f"{config.folder} holds no runs: name the folder that holds their folders")
+        raise UserError(f"{config.folder} holds no runs: name the folder that holds their folders")
     # To fit 80 columns without cutting a run's name, which other commands take.
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", overflow="fold")

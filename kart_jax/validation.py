@@ -13,6 +13,13 @@ LARGEST, MOST_STEPS = 2**32, 2**53
 """Numbers beyond which nothing works; the second is for steps, which are counted for long."""
 
 
+class UserError(ValueError):
+    """What was asked for cannot be done, and the text says why and what to do.
+
+    Commands show it as one line; any other `ValueError` may be a fault of ours.
+    """
+
+
 def check(holds: bool, field: str, value: Any, allowed: str) -> None:
     """Refuse `value` of `field` unless `holds`.
 
@@ -20,7 +27,7 @@ def check(holds: bool, field: str, value: Any, allowed: str) -> None:
         ValueError: names the field, the value and what is allowed.
     """
     if not holds:
-        raise ValueError(f"{field} = {value!r} is not allowed: it must be {allowed}")
+        raise UserError(f"{field} = {value!r} is not allowed: it must be {allowed}")
 
 
 def check_choice(field: str, value: Any, choices: Iterable[Any]) -> None:

@@ -15,6 +15,10 @@ from kart_jax.game.engine.data import find_data
 CACHE = platformdirs.user_cache_path("kart_jax") / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Programs run for moments here: to optimise them takes twice the time of not doing so.
+FLAG = "--xla_backend_optimization_level"
+if FLAG not in (flags := os.environ.get("XLA_FLAGS", "")):
+    os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=0".strip()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -29,8 +29,10 @@ class Main(Protocol):
 def command(main: Main) -> Main:
     """Let a command end as all do.
 
-    What a user can cause is one line on stderr and status 1; `KART_JAX_TRACEBACK=1` shows where
-    it was raised. Ctrl-C, and a reader who leaves, as `| head` does, end it without a word.
+    What a user can cause is one line on stderr and status 1: errors of our own types, and those of
+    the system. Others get a second line, since they may be faults of ours; for all of them
+    `KART_JAX_TRACEBACK=1` shows where they were raised. Ctrl-C, and a reader who leaves, as
+    `| head` does, end a command without a word.
     """
 
     @functools.wraps(main)
@@ -51,10 +53,21 @@ def command(main: Main) -> Main:
                 return CLOSED_PIPE
             if os.environ.get("KART_JAX_TRACEBACK"):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_describe(error)}", file=sys.stderr)
             return 1
 
     return run
+
+
+def _describe(error: Exception) -> str:
+    """The text of an error and, where it was not raised for the user, how to find its cause."""
+    own = type(error).__module__.startswith("kart_jax.")
+    if own or isinstance(error, OSError | MemoryError):
+        return str(error)
+    return (
+        f"{type(error).__name__}: {error}\n"
+        "This may be a fault of kart_jax: with KART_JAX_TRACEBACK=1 it shows where it was raised"
+    )
 
 
 def open_closed_streams() -> None:

@@ -10,6 +10,7 @@ import tyro
 
 from kart_jax.cli.help import ConfigFile, print_help
 from kart_jax.config import PRESETS, ClusterConfig, TrainConfig, load, preset_name
+from kart_jax.game.engine.catalogue import expand_tracks
 from kart_jax.validation import check
 
 PROGRAM = "python -m kart_jax.train"
@@ -57,7 +58,10 @@ def parse_all(
         prog=program,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return parsed.train, parsed.cluster
+    train: TrainConfig = parsed.train
+    if train.race.simulator != "fake":
+        train = replace(train, race=replace(train.race, track=expand_tracks(train.race.track)))
+    return train, parsed.cluster
 
 
 def _defaults(preset: str | None, known: argparse.Namespace) -> TrainConfig:

@@ -16,6 +16,7 @@ from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.engine.race import KartState
 from kart_jax.game.env import KartEnv
 from kart_jax.imitation.demonstrations import guided_action
+from kart_jax.validation import UserError
 
 if TYPE_CHECKING:
     from kart_jax.policy.policy import Policy
@@ -53,7 +54,7 @@ def open_policy(source: str | None, driver: Driver) -> "Policy | None":
     """
     if source is None:
         if driver == "policy":
-            raise ValueError(
+            raise UserError(
                 "no policy is named: add a run's folder or a shipped policy's name, such as "
                 "lighthouse, or choose another driver, such as --driver guide"
             )

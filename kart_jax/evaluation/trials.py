@@ -18,6 +18,7 @@ import numpy as np
 
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.env import KartEnv
+from kart_jax.game.errors import GameError
 from kart_jax.game.start import DRAWN_SEEDS
 from kart_jax.imitation.demonstrations import guided_action
 from kart_jax.workers.config import WorkerConfig
@@ -234,7 +235,7 @@ def run_trials(
                 yield result
             left = [trial for number, trial in enumerate(left) if number not in done]
         if left:
-            raise RuntimeError(f"the game ended {ATTEMPTS} times in {left[0]}")
+            raise GameError(f"the game ended {ATTEMPTS} times in {left[0]}")
 
 
 def _batches(race: RaceConfig, trials: Sequence[Trial]) -> list[list[Trial]]:

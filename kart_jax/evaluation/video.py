@@ -18,7 +18,7 @@ from kart_jax.files import check_output
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.replay import replay
-from kart_jax.validation import check
+from kart_jax.validation import UserError, check
 
 Image8 = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def check_encoder(suffix: str = ".mp4") -> None:
         import imageio.v2  # noqa: F401
         import imageio_ffmpeg
     except ImportError:
-        raise ValueError(
+        raise UserError(
             'a video needs imageio and imageio-ffmpeg: pip install "kart_jax[viz]"'
         ) from None
     if suffix == ".gif":
@@ -60,7 +60,7 @@ def check_encoder(suffix: str = ".mp4") -> None:
         imageio_ffmpeg.get_ffmpeg_version()
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         named = os.environ.get("IMAGEIO_FFMPEG_EXE")
-        raise ValueError(
+        raise UserError(
             f"a video needs ffmpeg, which does not run ({error}): "
             + (
                 f"IMAGEIO_FFMPEG_EXE names {named}: correct it or unset it"

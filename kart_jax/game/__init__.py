@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 from kart_jax.game.config import RaceConfig
-from kart_jax.validation import check
+from kart_jax.validation import UserError, check
 
 __all__ = ["RaceConfig", "make", "make_env"]
 
@@ -43,7 +43,7 @@ def make(
     for name in options:
         if name not in known:
             near = " or ".join(get_close_matches(name, known))
-            raise ValueError(
+            raise UserError(
                 f"RaceConfig has no field {name}: "
                 + (f"did you mean {near}?" if near else "it has " + ", ".join(known))
             )

@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from kart_jax.policy.observation import FRAMES, STATE
 from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.validation import UserError
 
 CARD = "policy.json"
 WEIGHTS = "weights.npz"
@@ -156,7 +157,7 @@ def read_policy(folder: Path) -> Policy:
             variables = unflatten_dict(dict(weights), sep="/")
         shapes = jax.tree.map(jnp.shape, variables), jax.tree.map(jnp.shape, spec.template())
     except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{folder} holds no whole policy: {error}") from error
+        raise UserError(f"{folder} holds no whole policy: {error}") from error
     if shapes[0] != shapes[1]:
-        raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CARD}")
+        raise UserError(f"{folder / WEIGHTS} does not fit {folder / CARD}")
     return Policy(spec, variables, card["config"]["race"], card.get("reward_scale"))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kart_jax.policy.config import NetworkConfig
+from kart_jax.validation import UserError
 
 Layer = dict[str, np.ndarray]
 
@@ -24,7 +25,7 @@ def variables_from_torch(state_dict: Mapping[str, Any], config: NetworkConfig) -
             width.
     """
     if config.norm != "batch":
-        raise ValueError(f"norm = {config.norm!r}: the reference network has norm = 'batch'")
+        raise UserError(f"norm = {config.norm!r}: the reference network has norm = 'batch'")
     layers = _layers(state_dict)
     kinds = (
         [x for x in layers if x["weight"].ndim == 5],
@@ -34,7 +35,7 @@ def variables_from_torch(state_dict: Mapping[str, Any], config: NetworkConfig) -
     found = tuple(map(len, kinds))
     count = 5 + 2 * sum(config.blocks)
     if found != (count, count, 2):
-        raise ValueError(
+        raise UserError(
             f"the state dict has {found} convolutions, batch norms and linear layers; "
             f"blocks = {config.blocks} needs {(count, count, 2)}"
         )
@@ -55,7 +56,7 @@ def variables_from_torch(state_dict: Mapping[str, Any], config: NetworkConfig) -
         params[name] = {"kernel": jnp.asarray(linear["weight"].T), **_bias(linear)}
     width = params["stem"]["conv"]["kernel"].shape[-1]
     if width != config.channels:
-        raise ValueError(f"the state dict has {width} channels, config has {config.channels}")
+        raise UserError(f"the state dict has {width} channels, config has {config.channels}")
     return {"params": params, "batch_stats": stats}
 
 

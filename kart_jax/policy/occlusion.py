@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kart_jax.policy.observation import FRAMES
 from kart_jax.policy.policy import Policy
+from kart_jax.validation import UserError
 
 ROWS = 12
 """Places from top to bottom where frames are blurred, unless they have fewer rows."""
@@ -23,7 +24,7 @@ class Occlusion:
     def __init__(self, policy: Policy, rows: int = ROWS) -> None:
         self._policy = policy
         if policy.spec.network.actor != FRAMES or policy.spec.observation_shape is None:
-            raise ValueError("this policy sees no frames: there is nothing to blur")
+            raise UserError("this policy sees no frames: there is nothing to blur")
         _, height, width, _ = policy.spec.observation_shape
         rows = min(rows, height)
         self.grid = rows, max(round(rows * width / height), 1)

@@ -13,6 +13,7 @@ from kart_jax.policy.config import NetworkConfig
 from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.network import ActorCritic
 from kart_jax.policy.observation import FRAMES, Observation, example
+from kart_jax.validation import UserError
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Policy:
         _, values = self.logits_and_values(observation)
         if values is None:
             critic = self.spec.network.critic
-            raise ValueError(f"the critic of this policy sees the {critic}, which is not given")
+            raise UserError(f"the critic of this policy sees the {critic}, which is not given")
         return np.asarray(values if self._is_batch(observation) else values[0])
 
     @property
@@ -159,7 +160,7 @@ class Policy:
         parts = self._parts(observation)
         actor = self.spec.network.actor
         if actor not in parts:
-            raise ValueError(f"this policy sees {actor}; the observation has {sorted(parts)}")
+            raise UserError(f"this policy sees {actor}; the observation has {sorted(parts)}")
         seen = self.spec.network.sees & parts.keys()
         return {name: self._checked(name, np.asarray(parts[name])) for name in seen}
 
@@ -181,7 +182,7 @@ class Policy:
             shape, kind, axes = (self.spec.state_size,), "float32", "(state,)"
         single = part.ndim == len(shape)
         if part.dtype != kind or part.shape[-len(shape) :] != shape or part.ndim > len(shape) + 1:
-            raise ValueError(
+            raise UserError(
                 f"{name} are {part.dtype} {part.shape}; this policy takes {kind} {shape} {axes}, "
                 "or a batch of those"
             )

@@ -25,6 +25,7 @@ from kart_jax.policy.convolution import by_tiles, by_time, meets_tiles, patches
 from kart_jax.policy.network import Conv
 from kart_jax.policy.observation import FRAMES
 from kart_jax.policy.policy import Policy
+from kart_jax.validation import UserError
 
 LARGEST = 127
 """Integers lie in [-127, 127]."""
@@ -70,10 +71,10 @@ def quantise(policy: Policy, frames: np.ndarray) -> QuantisedPolicy:
         ValueError: there are no frames, or they are not what the policy takes.
     """
     if policy.spec.network.actor != FRAMES:
-        raise ValueError("this policy sees no frames: it has no convolutions")
+        raise UserError("this policy sees no frames: it has no convolutions")
     frames = policy.batch(frames)[FRAMES]
     if len(frames) == 0:
-        raise ValueError("no frames to calibrate on: record some of the policy's own races")
+        raise UserError("no frames to calibrate on: record some of the policy's own races")
     params = flatten_dict(policy.variables["params"])
     scales = flatten_dict(_input_scales(policy, frames))
     for *module, _ in list(scales):

@@ -12,6 +12,7 @@ from kart_jax.config import TrainConfig
 from kart_jax.game.config import RaceConfig
 from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import NetworkConfig
+from kart_jax.validation import UserError
 
 KEPT = {
     "network": [field.name for field in fields(NetworkConfig)],
@@ -47,9 +48,9 @@ def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{run_dir} is being written by another process") from None
+            raise UserError(f"{run_dir} is being written by another process") from None
         if not config.run.resume and (run_dir / "config.json").exists():  # begun since the check
-            raise ValueError(f"{run_dir} holds a run that another process has just begun")
+            raise UserError(f"{run_dir} holds a run that another process has just begun")
         configs.save(config, run_dir / "config.json")
         yield run_dir
 
@@ -66,7 +67,7 @@ def check_run(config: TrainConfig) -> None:
     if config.run.resume:
         check_resumable(configs.load(run_dir / "config.json"), config)
     elif run_dir.exists() and any(run_dir.iterdir()):
-        raise ValueError(
+        raise UserError(
             f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
             "or choose another --run-dir"
         )
@@ -104,7 +105,7 @@ def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:
         != (now := getattr(getattr(config, part), name))
     ]
     if changed:
-        raise ValueError(
+        raise UserError(
             "a resumed run keeps what its parameters mean; these differ: "
             + ", ".join(changed)
             + ". Leave them out, or begin a new run with --init-from."

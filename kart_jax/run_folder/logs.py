@@ -14,6 +14,7 @@ from typing import Any
 from kart_jax.config import TrainConfig
 from kart_jax.files import write_whole
 from kart_jax.run_folder.provenance import record_start
+from kart_jax.validation import UserError
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class MetricsWriter:
                 what was logged there beyond `start` stays, and is not logged again.
 
         Raises:
-            RuntimeError: Weights & Biases does not start.
+            UserError: Weights & Biases does not start.
             OSError: the lines beyond `start` cannot be dropped; all lines stay.
         """
         self._nowhere, self._failed = run_dir is None, False
@@ -125,7 +126,7 @@ def open_writer(run_dir: Path | None, config: TrainConfig, step: int) -> Metrics
         step: policy steps taken so far.
 
     Raises:
-        RuntimeError: Weights & Biases does not start.
+        UserError: Weights & Biases does not start.
     """
     if run_dir is None:
         return MetricsWriter(None, step)
@@ -142,7 +143,7 @@ def check_wandb() -> None:
     try:
         from wandb import init  # noqa: F401
     except ImportError:  # a folder `wandb` of earlier logs may look like a module
-        raise ValueError("--wandb needs the package wandb: pip install wandb") from None
+        raise UserError("--wandb needs the package wandb: pip install wandb") from None
 
 
 def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
@@ -162,7 +163,7 @@ def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
             config=dict(about),
         )
     except Exception as error:  # its own kinds of errors: no account, no connection
-        raise RuntimeError(
+        raise UserError(
             f"Weights & Biases did not start: {error}. See `wandb login`, or set "
             "WANDB_MODE=offline to upload later."
         ) from error

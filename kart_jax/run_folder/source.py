@@ -10,6 +10,7 @@ from kart_jax.policy.distributions import ActionSpec
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
+from kart_jax.validation import UserError
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
     else:
         return None
     if spec != policy_spec(config):
-        raise ValueError(
+        raise UserError(
             f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
         )
     return source

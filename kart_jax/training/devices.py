@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kart_jax.config import TrainConfig
+from kart_jax.validation import UserError
 
 AXIS = "devices"
 """The axis to average over inside mapped functions."""
@@ -89,7 +90,7 @@ class Devices:
         parts = self.count * groups
         if num_envs % parts:
             fitting = -(-num_envs // parts) * parts
-            raise ValueError(
+            raise UserError(
                 f"num_envs = {num_envs} cannot be split over {self.count} devices x {groups} "
                 f"group{'s' * (groups > 1)} of workers: use a multiple of {parts}, such as "
                 f"--num-envs {fitting}"

@@ -194,6 +194,7 @@ class Trainer:
             path = self.run.folder / "non_finite_batch.json"
             if self.processes.is_first:
                 path.write_text(json.dumps(error.statistics, indent=2), encoding="utf-8")
-            raise RuntimeError(f"{error} The batch's statistics are in {path}.") from None
+            error.args = (f"{error} The batch's statistics are in {path}.",)
+            raise
         self.step += self.steps_per_update
         self.records.add(self.step, pending.collected, metrics)

@@ -20,6 +20,7 @@ from jax._src.lib import _jax  # nor the address that gloo listens at
 from kart_jax.config import ClusterConfig, TrainConfig
 from kart_jax.training.devices import Devices
 from kart_jax.training.signals import PASSED_ON, Interrupted, StopRequest
+from kart_jax.validation import UserError
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ def join(config: ClusterConfig) -> None:
             shutdown_timeout_seconds=config.heartbeat,
         )
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"no cluster was found here ({error}): give --coordinator, --num-processes and "
             "--process-id"
         ) from None
@@ -189,7 +190,7 @@ class Cluster:
             ("numbers of devices", self.devices.count),
         ):
             if self.devices.all_reduce_max(value) != -self.devices.all_reduce_max(-value):
-                raise ValueError(
+                raise UserError(
                     f"the processes of this run have different {what}: start all of them alike"
                 )
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.game.config import RaceConfig
+from kart_jax.validation import UserError
 from kart_jax.workers.protocol import (
     DONE,
     OBJECT,
@@ -135,9 +136,9 @@ def check_importable(make: MakeEnv) -> None:
         modules.load()
         missing = [name for name in modules.names if not _is_importable(name)]
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(f"make cannot be sent to a worker ({error}): {PUT}") from None
+        raise UserError(f"make cannot be sent to a worker ({error}): {PUT}") from None
     if missing:
-        raise ValueError(f"make is of {missing[0]}, which workers cannot import: {PUT}")
+        raise UserError(f"make is of {missing[0]}, which workers cannot import: {PUT}")
 
 
 def _is_importable(module: str) -> bool:

@@ -16,6 +16,8 @@ from kart_jax.cli.command import (
     command_line,
     interpreter,
 )
+from kart_jax.game.errors import GameError
+from kart_jax.validation import UserError
 from tests.helpers import tiny_run
 from tests.helpers.tiny import write_tiny_policy
 
@@ -29,7 +31,7 @@ def fail(error: BaseException) -> Callable[..., int]:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("no"), RuntimeError("no"), FileNotFoundError("no"), BrokenPipeError("no")],
+    [UserError("no"), GameError("no"), FileNotFoundError("no"), BrokenPipeError("no")],
     ids=repr,
 )
 def test_what_a_user_can_cause_is_one_line(
@@ -37,6 +39,21 @@ def test_what_a_user_can_cause_is_one_line(
 ) -> None:
     assert fail(error)([]) == 1
     assert capsys.readouterr().err == "error: no\n"
+    monkeypatch.setenv("KART_JAX_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        fail(error)([])
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("no")], ids=repr)
+def test_what_may_be_a_fault_of_ours_says_how_to_find_it(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As arrays of wrong shapes raise, amid a library."""
+    assert fail(error)([]) == 1
+    said, where, rest = capsys.readouterr().err.split("\n")
+    assert said == f"error: {type(error).__name__}: no"
+    assert "a fault of kart_jax: with KART_JAX_TRACEBACK=1" in where
+    assert rest == ""
     monkeypatch.setenv("KART_JAX_TRACEBACK", "1")
     with pytest.raises(type(error)):
         fail(error)([])

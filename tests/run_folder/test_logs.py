@@ -131,5 +131,5 @@ def test_weights_and_biases_that_does_not_start_says_what_to_do(
     wandb = FakeWandb()
     monkeypatch.setattr(wandb, "init", lambda **_: 1 / 0)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    with pytest.raises(RuntimeError, match="WANDB_MODE=offline"):
+    with pytest.raises(ValueError, match="WANDB_MODE=offline"):
         MetricsWriter(tmp_path, 0, wandb=True)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def spread(devices: int, out: Path) -> subprocess.Popen[bytes]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-m", "tests.helpers.spread", str(out)]
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags})
 

@@ -1,5 +1,6 @@
 """Training in two processes, as on two machines: the same run, and the same ends for both."""
 
+import os
 import re
 import signal
 import socket
@@ -43,7 +44,7 @@ Processes = list[subprocess.Popen[str]]
 
 def devices(count: int) -> dict[str, str]:
     """Environment of a process that has so many virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={count}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
     return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 

@@ -1,6 +1,7 @@
 """What the installed data offers: tracks and karts, read from files, without the game."""
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def race_tracks() -> dict[str, bool]:
         DataError: the game's data is missing or of another version.
     """
     return _race_tracks(ensure_data())
+
+
+def expand_tracks(tracks: Sequence[str]) -> tuple[str, ...]:
+    """Return the tracks that a command line names; `all` alone stands for all race tracks.
+
+    Raises:
+        DataError: the game's data is missing or of another version.
+    """
+    return tuple(sorted(race_tracks())) if tuple(tracks) == ("all",) else tuple(tracks)
 
 
 def kart_models() -> list[str]:
