@@ -53,7 +53,7 @@ def end_seconds(episode: dict[str, Any]) -> float:
 
 
 def summarise(episodes: Sequence[dict[str, Any]], laps: int = 1) -> dict[str, Any]:
-    """Rates, means and their intervals over episodes as `info["episode"]` tells them.
+    """Rates, means and their intervals over episodes as `info["summary"]` tells them.
 
     Lap times are of finished races alone, None where there is none.
     """

@@ -104,7 +104,9 @@ class FineActions:
     STEPS = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0)
     HAIR = 0.01
     """The least steering with which the game tells of a skid."""
-    space: spaces.Space[Any] = spaces.MultiDiscrete([3, len(STEPS), 2, 2, 2])
+
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.MultiDiscrete([3, len(self.STEPS), 2, 2, 2])
 
     def controls(self, action: Any) -> Controls:
         """Part by part, in the order of the class's description."""
@@ -229,7 +231,7 @@ def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[
         `[N, ...]` actions of the space's type.
     """
     controls = np.asarray(controls, np.float32)
-    if isinstance(ACTION_SETS[action_set].space, spaces.Box):
+    if isinstance(ACTION_SETS[action_set]().space, spaces.Box):
         steer, acceleration, brake = controls[:, :3].T
         return np.stack([steer, np.where(brake > 0, -1.0, acceleration)], -1).astype(np.float32)
     members, meanings = _members(action_set)
