@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from benchmarks.network import best_ms
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax import load_policy
 from kart_jax.evaluation.drivers import drive
 from kart_jax.game import RaceConfig, make_env
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stacks", type=int, default=400, help="to calibrate, and to compare, on")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    add_json(parser)
     options = parser.parse_args(arguments)
+    write_to(options.json)
     prepare_jax()
 
     policy = load_policy(options.policy)

@@ -13,13 +13,13 @@ Prints where each ended and how long it took to get there, and writes the curves
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS, machine, report
+from benchmarks.report import RESULTS, add_json, machine, report, write, write_to
 from benchmarks.runs import Line, load_peer, train_ours
 from kart_jax.cli.options import parse
 
@@ -102,7 +102,7 @@ def milestones(curve: Curve) -> dict[str, Any]:
     return row
 
 
-def plot(curves: Sequence[Curve]) -> None:
+def plot(curves: Sequence[Curve], path: Path) -> None:
     """Draw metres and finish rate over time and over steps."""
     try:
         import matplotlib
@@ -122,7 +122,7 @@ def plot(curves: Sequence[Curve]) -> None:
             axis.label_outer()
     axes[0, 0].legend()
     figure.tight_layout()
-    figure.savefig(RESULTS / "learning.png", dpi=120)
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
@@ -137,8 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ppo-alone", action="store_true", help="kart_jax without imitation, too")
+    add_json(parser)
     options, passed_on = parser.parse_known_args(arguments)
     try:
+        write_to(options.json)
         curves = compare(passed_on, options.minutes, options.seeds, options.ppo_alone)
     except (ValueError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
@@ -147,8 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes = [f"minutes from the start of the process, of {options.minutes:g}, to {means}"]
     report("learning-times", [milestones(curve) for curve in curves], notes)
     written = {"machine": machine(), "arguments": passed_on, "curves": curves}
-    (RESULTS / "learning-curves.json").write_text(json.dumps(written, indent=1) + "\n")
-    plot(curves)
+    write("learning-curves", written)
+    plot(curves, options.json.with_suffix(".png") if options.json else RESULTS / "learning.png")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax.config import PRESETS
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO, Batch, Schedules
@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--microbatch", type=int, help="observations at once; default: all")
     parser.add_argument("--platform", choices=["cpu", "gpu", "tpu"], default=jax.default_backend())
     parser.add_argument("--topology", default="v5p:2x2x1", help="of the TPU to compile for")
+    add_json(parser)
     options = parser.parse_args(arguments)
+    write_to(options.json)
     device = device_for(options.platform, options.topology)
     rows: list[dict[str, Any]] = []
     for batch in options.batches:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax import summary
 from kart_jax.policy import network as network_module
 from kart_jax.policy.config import CPU, GPU, REFERENCE, NetworkConfig, Norm
@@ -168,7 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
+    add_json(parser)
     options = parser.parse_args(arguments)
+    write_to(options.json)
     sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "reference"])
     clock = time.process_time if options.cpu_time else time.perf_counter
     best = partial(best_ms, seconds=options.seconds, clock=clock)

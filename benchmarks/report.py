@@ -1,5 +1,6 @@
 """Tables on the screen and JSON beside it, with the machine they were measured on."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,11 @@ from typing import Any
 
 import psutil
 
+from kart_jax.files import check_output
+
 RESULTS = Path(__file__).parent / "results"
+_file: Path | None = None
+_written: dict[str, Any] = {}
 PACKAGES = ("PySuperTuxKart2", "gymnasium", "jax", "numpy", "stable_baselines3", "torch")
 
 
@@ -33,8 +38,37 @@ def machine() -> dict[str, Any]:
     }
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option that all benchmarks have; what it names goes to `write_to`."""
+    parser.add_argument(
+        "--json", type=Path, help="write all of this run to this file, not to benchmarks/results/"
+    )
+
+
+def write_to(path: Path | None) -> None:
+    """Have what follows written to one file, by name; None: to files of `RESULTS`.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    global _file
+    check_output("json", path)
+    _file = path
+    _written.clear()
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Write JSON to `results/NAME.json`, or to the file of `write_to` under that name."""
+    if _file is None:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    else:
+        _written[name] = content
+        _file.write_text(json.dumps(_written, indent=1) + "\n")
+
+
 def report(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
-    """Print `rows` as a table with `notes` below; write both to `results/NAME.json`."""
+    """Print `rows` as a table with `notes` below; write both under that name."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = [columns, *([_shown(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -42,9 +76,7 @@ def report(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
     for line in table:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
     print("\n".join(notes))
-    RESULTS.mkdir(exist_ok=True)
-    written = {"name": name, "machine": machine(), "notes": notes, "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
+    write(name, {"name": name, "machine": machine(), "notes": notes, "rows": rows})
 
 
 def _shown(value: Any) -> str:

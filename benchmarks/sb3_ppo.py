@@ -94,7 +94,7 @@ class Recorder(BaseCallback):
         if self._stopping:
             return False
         infos = self.locals["infos"]
-        self._window.extend([info["episode"] for info in infos if "episode" in info])
+        self._window.extend([info["summary"] for info in infos if "summary" in info])
         return True
 
     def _on_rollout_end(self) -> None:

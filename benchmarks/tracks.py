@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
@@ -159,7 +159,9 @@ def main() -> None:
     )
     parser.add_argument("--tracks", nargs="+", default=list(catalogue.race_tracks()))
     parser.add_argument("--resets", type=int, default=0, help="measure memory instead")
+    add_json(parser)
     arguments = parser.parse_args()
+    write_to(arguments.json)
     for track in arguments.tracks:
         catalogue.check_track(track, reverse=True)
     if arguments.resets:

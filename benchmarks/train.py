@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bare_game import BareGame
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from benchmarks.runs import Line, load_peer, train_ours
 from kart_jax.cli.options import parse
 from kart_jax.config import TrainConfig
@@ -172,8 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--updates", type=int, default=5, help="of each run of `devices`")
+    add_json(parser)
     options, passed_on = parser.parse_known_args(arguments)
     try:
+        write_to(options.json)
         if "speed" in options.parts:
             compare_speed(passed_on, options.seconds, options.rounds)
         if "devices" in options.parts:

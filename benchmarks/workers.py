@@ -23,7 +23,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from benchmarks.bare_game import BareGame
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
@@ -228,7 +228,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=parts)
     parser.add_argument("--counts", type=int, nargs="+", help="numbers of workers")
     parser.add_argument("--rounds", type=int, default=5)
+    add_json(parser)
     arguments = parser.parse_args()
+    write_to(arguments.json)
     rounds = arguments.rounds
     if "small" in arguments.parts:
         rows = compare_game(SMALL, arguments.counts or [1, 2, 4], 60, rounds)

@@ -19,7 +19,7 @@ def main() -> None:
         frames, _, terminated, truncated, info = env.step(policy.act(frames))
         done = terminated or truncated
     env.close()
-    episode = info["episode"]
+    episode = info["summary"]
     print(f"{episode['progress_m']:.0f} m, {episode['end']} after {episode['game_seconds']:.1f} s")
 
 

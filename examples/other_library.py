@@ -22,7 +22,7 @@ def make() -> gymnasium.Env:
     env = gymnasium.make(
         "kart_jax/SuperTuxKart-v0", track="lighthouse", action_set="drive", stack=4, layout="hwc"
     )
-    return Monitor(env)  # puts what this library logs in the place of our `info["episode"]`
+    return Monitor(env)  # adds `info["episode"]`, which this library logs
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
     for steps in drive_episodes(race, act, config.episodes, config.seed):
         seed = config.seed + len(driven)
         driven.append(steps if config.video else [])
-        yield {**plain_episode(steps[-1].info["episode"]), "driver": config.driver, "seed": seed}
+        yield {**plain_episode(steps[-1].info["summary"]), "driver": config.driver, "seed": seed}
     if config.video is None:
         return
     if config.overlay and policy is not None and config.driver == "policy":

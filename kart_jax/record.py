@@ -104,7 +104,7 @@ def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
     summaries: list[dict[str, Any]] = []
     for driven in drive_episodes(race, act, config.episodes, config.seed):
         episodes += [len(summaries)] * len(driven)
-        summaries.append(plain_episode(driven[-1].info["episode"]))
+        summaries.append(plain_episode(driven[-1].info["summary"]))
         print(describe_episode(summaries[-1]), file=sys.stderr)
         steps += driven
     arrays: dict[str, NDArray[Any]] = {

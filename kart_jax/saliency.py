@@ -96,7 +96,7 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
     act = make_act("policy", race, policy, config.seed)
     for steps in drive_episodes(race, act, config.episodes, config.seed):
         driven.append(add_values(policy, steps))
-        yield describe_episode(plain_episode(steps[-1].info["episode"]))
+        yield describe_episode(plain_episode(steps[-1].info["summary"]))
     occlusion = Occlusion(policy, config.rows)
     count = occlusion.grid[0] * occlusion.grid[1]
     total = sum(map(len, driven))

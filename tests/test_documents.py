@@ -97,6 +97,36 @@ def test_a_python_command_is_understood(
         start(command, monkeypatch)
 
 
+@pytest.mark.parametrize("command", commands("python -m benchmarks."))
+def test_a_benchmark_writes_where_json_says(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all the flags that the documents give it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
+    named: list[Any] = []
+    parser = argparse.ArgumentParser
+    for name in ("parse_args", "parse_known_args"):
+        monkeypatch.setattr(parser, name, take_json(getattr(parser, name), named))
+    with pytest.raises(Parsed):
+        start(f"{command} --json out.json", monkeypatch)
+    assert named == [Path("out.json")]
+
+
+def take_json(parse: Callable[..., Any], named: list[Any]) -> Callable[..., Any]:
+    """Note what `--json` names, and stop."""
+
+    def parse_and_stop(*args: Any, **options: Any) -> Any:
+        parsed = parse(*args, **options)
+        space = parsed[0] if isinstance(parsed, tuple) else parsed
+        if hasattr(space, "json"):
+            named.append(space.json)
+            raise Parsed
+        return parsed
+
+    return parse_and_stop
+
+
 ON_A_RUN = [
     "python -m kart_jax.play runs/x --episodes 3",
     "python -m kart_jax.evaluate runs/x --tracks lighthouse --episodes 20 "

@@ -38,7 +38,7 @@ class Step:
     """What the action means to the kart; of the game's own driver, what it did."""
     reward: float
     info: dict[str, Any]
-    """The environment's, with `episode` at the end."""
+    """The environment's, with `summary` at the end."""
     before: KartState | None
     """The kart when the action was chosen; the fake game has none."""
     value: float | None = None

@@ -53,7 +53,7 @@ def end_seconds(episode: dict[str, Any]) -> float:
 
 
 def episode_statistics(episodes: Sequence[dict[str, Any]], laps: int = 1) -> dict[str, Any]:
-    """Return rates, means and their intervals over episodes, which are `info["episode"]`.
+    """Return rates, means and their intervals over episodes, which are `info["summary"]`.
 
     Lap times are of finished races alone, None where there is none.
     """

@@ -178,11 +178,11 @@ class TrialEnv(gymnasium.Env[Any, Any]):
         if not isinstance(env, KartEnv):
             return
         every = max(round(PATH_SECONDS / self._race.action_seconds), 1)
-        if self._steps % every == 0 or "episode" in info:
+        if self._steps % every == 0 or "summary" in info:
             x, _, z = env.kart.location.tolist()
             self._path.append([round(x, 2), round(z, 2), round(env.kart.speed, 2)])
         self._steps += 1
-        if "episode" in info:
+        if "summary" in info:
             line = env.line
             ends = np.column_stack([line.start, line.start + line.span, line.widths])
             info["path"] = self._path
@@ -292,7 +292,7 @@ def _zeros(space: gymnasium.Space[Any]) -> Any:
 
 
 def _result(trial: Trial, info: dict[str, Any]) -> TrialResult:
-    episode = plain_episode(info["episode"])
+    episode = plain_episode(info["summary"])
     return TrialResult(trial, episode, info.get("path", []), info.get("outline", []))
 
 

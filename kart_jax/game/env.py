@@ -25,8 +25,8 @@ from kart_jax.validation import check
 class KartEnv(gym.Env[Any, Any]):
     """One race on the real game, which needs a process of its own.
 
-    A process can hold one open environment at a time, and all that it ever opens must
-    draw at one size, or not draw and race on one track. The game starts with the first `reset`.
+    A process has one race at a time: the `reset` of one environment ends another's. All of them
+    must draw at one size, or not draw and race on one track. The game starts with the first.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
@@ -53,7 +53,9 @@ class KartEnv(gym.Env[Any, Any]):
         check(render_mode in modes, "render_mode", render_mode, f"one of {modes}")
         self.render_mode = render_mode
         fps = round(1 / self.config.action_seconds)
-        self.metadata = {**self.metadata, "render_fps": max(fps, 1)}
+        # A process draws in a window or not: others of it have no more than these.
+        modes = ["human"] if render_mode == "human" else ["rgb_array"] if self.config.draws else []
+        self.metadata = {"render_modes": modes, "render_fps": max(fps, 1)}
         self.observation_space = observation_space(self.config)
         self._actions = ACTION_SETS[self.config.action_set]()
         self.action_space = self._actions.space
@@ -87,7 +89,7 @@ class KartEnv(gym.Env[Any, Any]):
         episode_seed = int(options.get("episode_seed", self.np_random.integers(DRAWN_SEEDS)))
         start = draw_start(self.config, episode_seed, options)
         check_track(start.track, start.reverse)
-        if self._race is None:
+        if self._race is None or not self._race.is_open:
             self._race = Race(self.config, window=self.render_mode == "human")
         progress = take_start(self._race, start, self._actions)
         self._start, self._end = start, ""
@@ -135,7 +137,7 @@ class KartEnv(gym.Env[Any, Any]):
             info["controls"] = controls._asdict()
         if end:
             info["end"] = end
-            info["episode"] = episode.summary(self._start.track, end)
+            info["summary"] = episode.summary(self._start.track, end)
         return self._observe(), reward, end == "finished", end not in ("", "finished"), info
 
     def _meaning(self, action: Any) -> Controls:
@@ -153,6 +155,11 @@ class KartEnv(gym.Env[Any, Any]):
     def _playing(self) -> tuple[Race, Episode]:
         if self._race is None or self._episode is None:
             raise GameError("there is no race: call reset() before step()")
+        if not self._race.is_open:
+            raise GameError(
+                "another environment of this process has begun a race since, and a process has one "
+                "at a time: give each a process, or call reset() to race here again"
+            )
         return self._race, self._episode
 
     def _about(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Episode:
         return ""
 
     def summary(self, track: str, end: str) -> dict[str, Any]:
-        """What `info["episode"]` tells at the end: plain floats, bools and strings."""
+        """What `info["summary"]` tells at the end: plain floats, bools and strings."""
         finished = end == "finished"
         driven = min(self.progress.driven, self.goal)
         return {

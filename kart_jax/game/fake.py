@@ -146,7 +146,7 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
         info: dict[str, Any] = {"track": run.track}
         if end is not None:
             info["end"] = end
-            info["episode"] = self._summary(end)
+            info["summary"] = self._summary(end)
         return self._observe(), reward, finished, end not in (None, "finished"), info
 
     def render(self) -> Frames | None:

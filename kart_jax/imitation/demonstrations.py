@@ -31,7 +31,7 @@ class Demonstration:
     rewards: NDArray[np.float32]
     """`[T]`, of what was done."""
     summary: dict[str, Any]
-    """`info["episode"]`."""
+    """`info["summary"]`."""
     guided: bool
     """Whether the guide drove."""
 
@@ -145,6 +145,6 @@ def _demonstration(driven: _Driven, info: dict[str, Any]) -> Demonstration:
         seen={name: np.stack([one[name] for one in driven.seen]) for name in driven.seen[0]},
         actions=info["guide"],
         rewards=np.array(driven.rewards, np.float32),
-        summary=info["episode"],
+        summary=info["summary"],
         guided=info["guided"],
     )

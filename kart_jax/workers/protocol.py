@@ -61,8 +61,8 @@ class StepBatch:
 
     @property
     def episodes(self) -> list[dict[str, Any]]:
-        """`info["episode"]` of every episode that ended (lost ones have none)."""
-        return [info["episode"] for info in self.final_infos.values() if "episode" in info]
+        """`info["summary"]` of every episode that ended (lost ones have none)."""
+        return [info["summary"] for info in self.final_infos.values() if "summary" in info]
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ def drive(env: FakeKartEnv, choose: Any, seed: int) -> dict[str, Any]:
     while True:
         *_, terminated, truncated, info = env.step(choose(env))
         if terminated or truncated:
-            assert terminated == (info["episode"]["end"] == "finished")
-            return dict(info["episode"])
+            assert terminated == (info["summary"]["end"] == "finished")
+            return dict(info["summary"])
 
 
 @pytest.mark.filterwarnings("ignore:.*alternative render modes")

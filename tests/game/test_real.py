@@ -3,6 +3,7 @@
 import math
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from kart_jax.game.engine import catalogue
 from kart_jax.game.labels import LABELS, SPACING
 from kart_jax.game.replay import replay
 from kart_jax.game.rewards import SCHEMES
-from tests.helpers import scenarios
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.vector_env import KartVectorEnv
+from tests.helpers import scenarios, users
 from tests.helpers.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 
 pytestmark = pytest.mark.real_game
@@ -212,7 +215,7 @@ def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
 
 def test_the_built_in_driver_finishes_and_shows_its_controls(run_apart: Run) -> None:
     lap = run_apart(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
-    episode = lap["info"]["episode"]
+    episode = lap["info"]["summary"]
     assert lap["terminated"]
     assert episode["end"] == "finished"
     assert episode["progress_fraction"] == 1.0
@@ -226,7 +229,7 @@ def test_the_built_in_driver_finishes_and_shows_its_controls(run_apart: Run) -> 
 
 def test_a_race_of_two_laps_is_twice_as_long(run_apart: Run) -> None:
     config = RaceConfig(track=("olivermath",), laps=2, stuck_seconds=10.0)
-    episode = run_apart(scenarios.ai_lap, config)["info"]["episode"]
+    episode = run_apart(scenarios.ai_lap, config)["info"]["summary"]
     assert episode["end"] == "finished"
     assert episode["progress_m"] == pytest.approx(2 * 496, abs=10)
     assert 30.0 < episode["finish_time"] < 60.0  # the game's driver varies
@@ -245,8 +248,8 @@ def test_an_episode_is_cut_off_for_a_reason_that_is_told(
 ) -> None:
     drive = run(scenarios.drive, config, actions)
     assert drive["ended"] == (False, True)
-    assert drive["info"]["end"] == drive["info"]["episode"]["end"] == end
-    assert drive["info"]["episode"]["progress_m"] > 1.0
+    assert drive["info"]["end"] == drive["info"]["summary"]["end"] == end
+    assert drive["info"]["summary"]["progress_m"] > 1.0
 
 
 def test_opponents_race_and_the_position_is_told(run: Run) -> None:
@@ -254,7 +257,7 @@ def test_opponents_race_and_the_position_is_told(run: Run) -> None:
     (start,) = run(scenarios.starts, replace(config, start_position=4), [0])
     assert start["position"] == 4
     lap = run(scenarios.drive, replace(config, time_limit=6.0), [IDLE] * 60)
-    assert lap["info"]["episode"]["position"] == 4.0
+    assert lap["info"]["summary"]["position"] == 4.0
 
 
 @pytest.mark.parametrize(
@@ -352,7 +355,7 @@ def test_the_default_reward_is_the_sum_of_its_terms(run: Run) -> None:
         assert reward == pytest.approx(sum(weights[name] * terms[name] for name in terms))
     off_road = sum(info["reward_terms"]["off_road"] for _, info in driven)
     assert 0.1 < off_road < 7.2
-    assert driven[-1][1]["episode"]["off_road_seconds"] == pytest.approx(off_road)
+    assert driven[-1][1]["summary"]["off_road_seconds"] == pytest.approx(off_road)
 
 
 def test_the_original_reward_is_the_sum_of_its_terms(run: Run) -> None:
@@ -371,14 +374,14 @@ def test_the_original_reward_is_the_sum_of_its_terms(run: Run) -> None:
 def test_every_rescue_is_counted_once(run: Run) -> None:
     actions = [FORWARD] * 25 + ([RESCUE] + [IDLE] * 20 + [FORWARD] * 12) * 2
     config = replace(PATIENT, time_limit=len(actions) * PATIENT.step_seconds)
-    assert run(scenarios.drive, config, actions)["info"]["episode"]["rescues"] == 2.0
+    assert run(scenarios.drive, config, actions)["info"]["summary"]["rescues"] == 2.0
 
 
 def test_misuse_is_told_apart(run: Run) -> None:
     assert "call reset()" in run(scenarios.message, scenarios.step_first)
     assert "has ended (time_limit)" in run(scenarios.message, scenarios.step_after_the_end)
     assert "in one thread" in run(scenarios.message, scenarios.draw_in_a_thread)
-    assert "has a race already" in run(scenarios.message, scenarios.two_at_once)
+    assert "has begun a race since" in run(scenarios.message, scenarios.two_at_once)
     other_size = replace(PATIENT, width=80)
     assert "another process" in run(scenarios.message, scenarios.reset_once, other_size)
     other_driver = replace(PATIENT, driver="ai")
@@ -540,10 +543,88 @@ def test_stable_baselines_trains_without_a_wrapper(run_apart: Run, view: dict[st
 @pytest.mark.parametrize(("track", "seconds"), [("lighthouse", 40.0), ("olivermath", 24.0)])
 def test_the_guide_gets_round(run: Run, track: str, seconds: float) -> None:
     config = replace(RaceConfig(), track=(track,), action_set="race")
-    episode = run(scenarios.guided_lap, config)["episode"]
+    episode = run(scenarios.guided_lap, config)["summary"]
     assert episode["finished"]
     assert episode["finish_time"] < seconds
 
 
 def test_a_race_in_a_forked_process_is_refused(run_apart: Run) -> None:
     assert 'get_context("spawn")' in run_apart(scenarios.start_in_a_fork, PATIENT)
+
+
+def test_the_wrapper_of_every_loop_counts_returns(run_apart: Run) -> None:
+    """Gymnasium's own, around `gymnasium.make`, as in CleanRL."""
+    counted, info = run_apart(users.count_return, {"time_limit": 1.5, "action_set": "drive"})
+    assert info["episode"]["r"] == pytest.approx(counted[0])
+    assert info["episode"]["l"] == counted[1] == info["summary"]["length"]
+    assert info["summary"]["return"] == pytest.approx(counted[0])
+
+
+def test_the_wrapper_of_every_loop_counts_in_gymnasiums_workers(run_apart: Run) -> None:
+    infos = run_apart(users.count_return_in_workers, {"time_limit": 1.0, "action_set": "drive"})
+    assert list(infos["final_info"]["episode"]["l"]) == [10, 10]
+
+
+def test_check_env_as_gymnasium_documents_it(run_apart: Run) -> None:
+    run_apart(users.check_env, {"action_set": "drive"})
+
+
+def test_a_cell_that_is_run_twice_gets_its_race(run_apart: Run) -> None:
+    """The first environment is dropped, not closed."""
+    assert run_apart(users.drop_and_make_again, PATIENT) == [True, True, True]
+
+
+def test_a_start_leaves_the_users_action_space_as_it_was_seeded(run: Run) -> None:
+    config = replace(PATIENT, start_actions=5)
+    assert run(users.sample_around_a_reset, config, 3) == run(users.sample, config, 3)
+
+
+def test_what_numpy_makes_an_action_is_one(run: Run) -> None:
+    """JAX arrays, among others."""
+    run(users.step_with_jax_arrays, PATIENT)
+
+
+def test_an_observation_may_be_written_into(run: Run) -> None:
+    painted, drawn = run(users.paint_over, replace(PATIENT, stack=1, colour="rgb"))
+    assert painted.max() == 0
+    assert drawn.max() > 0
+
+
+SCRIPT = """
+from kart_jax.game import RaceConfig
+from kart_jax.game.replay import replay
+
+print("begins")
+about = {"track": "lighthouse", "reverse": False, "episode_seed": 1}
+frames = list(replay(RaceConfig(action_set="drive"), about, [[1, 1]] * 3, height=48, width=64))
+print(len(frames), frames[0].shape)
+"""
+
+
+@pytest.mark.parametrize("source", ["script", "standard input"])
+def test_a_replay_does_not_run_its_callers_script_again(source: str, tmp_path: Path) -> None:
+    script = tmp_path / "look.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *([script] if source == "script" else ["-"])],
+        input=None if source == "script" else SCRIPT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "begins\n4 (48, 64, 3)\n"
+
+
+def test_a_mistake_leaves_the_workers_as_they_are() -> None:
+    with KartVectorEnv(PATIENT, WorkerConfig(num_envs=2, spares=0), seed=0) as envs:
+        envs.reset()
+        before = envs.call("line")
+        with pytest.raises(ValueError, match="action of environment 1 = "):
+            envs.step([FORWARD, [9] * len(FORWARD)])
+        with pytest.raises(ValueError, match="environment 0: options = 'tarck'"):
+            envs.reset(options={"tarck": "mines"})
+        envs.step([FORWARD, FORWARD])
+        assert envs.losses == 0
+        assert [line.length for line in envs.call("line")] == [line.length for line in before]

@@ -72,8 +72,8 @@ def test_equals_gymnasium_step_by_step(envs: KartVectorEnv) -> None:
                     ours_infos["final_obs"][env], their_infos["final_obs"][env]
                 )
             np.testing.assert_equal(
-                ours_infos["final_info"]["episode"]["return"][done],
-                their_infos["final_info"]["episode"]["return"][done],
+                ours_infos["final_info"]["summary"]["return"][done],
+                their_infos["final_info"]["summary"]["return"][done],
             )
     assert ended >= 4
 

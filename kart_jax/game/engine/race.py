@@ -2,12 +2,10 @@
 
 import atexit
 import ctypes
-import gc
 import math
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,10 +34,8 @@ _graphics: tuple[int, int, bool] | None = None
 """Width, height and window of what this process draws; None: nothing."""
 _process = _thread = 0
 """The process and the thread that started the game."""
-_running: "weakref.ref[Race] | None" = None
-"""This process's open race; nobody may hold it any more."""
-_dropped: list[Any] = []
-"""The game's side of races that were collected without being closed; the next race ends them."""
+_running: "Race | None" = None
+"""This process's open race: the newest."""
 _driver: str | None = None
 """Who drove in this process's races so far."""
 _undrawn_track: str | None = None
@@ -171,9 +167,11 @@ class Race:
     def __init__(self, config: RaceConfig, window: bool = False) -> None:
         """Start the game in this process; `config` must have passed `check_installed`.
 
+        A process has one race at a time: an open one, which may be nobody's any more, is closed.
+
         Raises:
-            RaceInUseError: this process has a race already, draws at another size or not at all,
-                or has had another driver.
+            RaceInUseError: this process draws at another size or not at all, has had another
+                driver, or has a race in another thread.
             DataError: the game's data is missing or of another version.
             GraphicsError: this machine cannot draw.
         """
@@ -183,11 +181,9 @@ class Race:
                 "this process was forked from one that had started the game, which would hang: "
                 'start processes by multiprocessing.get_context("spawn")'
             )
-        if _held() is not None:
-            gc.collect()  # it may be held by nothing but a circle of references
-        if _held() is not None:
+        if _running is not None and threading.get_ident() != _thread:
             raise RaceInUseError(
-                "this process has a race already: close it, or start another process"
+                "another thread of this process has a race: close it there, or start a process"
             )
         if _driver not in (None, config.driver):
             # The game (pystk2 0.7.4) corrupts its memory now and then when the driver changes.
@@ -204,8 +200,14 @@ class Race:
         self._loaded: tuple[str, bool] | None = None
         self._index = 0
         self.line: CentreLine
-        _stop_dropped()
-        _running = weakref.ref(self)
+        if _running is not None:
+            _running.close()
+        _running = self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither closed nor ended by a newer one."""
+        return _running is self
 
     def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
         """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
@@ -369,26 +371,9 @@ class Race:
     def close(self) -> None:
         """Leave the race; the process may start another one of the same size."""
         global _running
-        if _held() is self:
+        if self.is_open:
             self._unload()
             _running = None
-
-    def __del__(self) -> None:
-        # Only kept: this may be any thread, at any moment.
-        if getattr(self, "_race", None) is not None:
-            _dropped.append(self._race)
-
-
-def _held() -> Race | None:
-    """The open race, if anybody holds it."""
-    return None if _running is None else _running()
-
-
-def _stop_dropped() -> None:
-    """End the races that nobody closed."""
-    while _dropped:
-        _dropped.pop().stop()
-        give_back()
 
 
 def _kart_state(kart: Any) -> KartState:
@@ -444,7 +429,5 @@ def _up(w: float, x: float, y: float, z: float) -> npt.NDArray[np.float64]:
 @atexit.register
 def _leave() -> None:
     """A race that is still loaded when the interpreter ends crashes the process."""
-    if _process == os.getpid():
-        if race := _held():
-            race.close()
-        _stop_dropped()
+    if _running is not None and _process == os.getpid():
+        _running.close()
