@@ -9,8 +9,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tyro
@@ -19,6 +20,8 @@ import kart_jax.train
 from kart_jax.config import ClusterConfig, TrainConfig, save
 from kart_jax.evaluate import EvaluateConfig
 from kart_jax.game import RaceConfig
+from kart_jax.game.config import ObservationName
+from kart_jax.game.state import FIELDS, SIZE
 from kart_jax.play import PlayConfig
 from kart_jax.plot import PlotConfig
 from kart_jax.record import RecordConfig
@@ -208,3 +211,25 @@ def test_the_environments_reference_tells_of_every_option() -> None:
     text = (ROOT / "docs/environment.md").read_text()
     names = [field.name for field in dataclasses.fields(RaceConfig)]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_environments_reference_tells_of_every_entry_of_the_state() -> None:
+    """In order, with its unit and scale; a star stands for a part of a name."""
+    text = (ROOT / "docs" / "environment.md").read_text().split("### The state")[1]
+    rows = re.findall(r"^\| (`[a-z_*`, ]+`) \| (\S+) \| (.+?) \|", text, re.MULTILINE)
+    rows = [row for row in rows if row[0].strip("`") not in get_args(ObservationName)]
+    assert f"({SIZE},)" in text
+    last = 0
+    for field in FIELDS:
+        matching = [
+            (len(name), number, unit, scale)
+            for number, (entries, unit, scale) in enumerate(rows)
+            for name in re.findall(r"[a-z_*]+", entries)
+            if fnmatchcase(field.name, name)
+        ]
+        assert matching, field
+        _, number, unit, scale = max(matching)
+        own = re.sub(r"\D", "", field.name) if scale == "its distance" else scale
+        assert (unit, float(own)) == (field.unit, field.scale), field
+        assert number >= last or "*" in rows[number][0], f"{field.name} is out of order"
+        last = number

@@ -51,7 +51,7 @@ class RaceConfig:
     observation: ObservationName = "frames"
     """`frames`: what the kart's camera sees; `state`: a vector of what a driver needs, see
     `kart_jax/game/state.py`; `both`: a dictionary of the two. With `state` nothing is drawn, which
-    is ten times as fast and needs no OpenGL, but a process keeps its one track."""
+    is much faster and needs no OpenGL, but a process keeps its one track."""
     height: int = 48
     """Height of a frame in pixels."""
     width: int = 64
