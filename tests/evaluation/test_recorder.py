@@ -32,6 +32,7 @@ def test_training_films_whole_episodes(tmp_path: Path, monkeypatch: pytest.Monke
             yield draw(np.zeros((400, 640, 3), np.uint8), step)
 
     monkeypatch.setattr(recorder, "film", film)  # the fake game has no views
+    monkeypatch.setattr(train, "check_extras", lambda config: None)  # and so is refused
     train_in(tmp_path, VIDEO_CONFIG)
     written = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert written[0] == "64.mp4"  # that of 96 is left out where the first takes long
@@ -51,8 +52,7 @@ def test_a_video_that_fails_is_a_warning(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(recorder, "film", fail)
-    (tmp_path / "videos").mkdir()
-    (tmp_path / "videos/.48.mp4").touch()  # a process was killed
+    monkeypatch.setattr(train, "check_extras", lambda config: None)
     train_in(tmp_path, VIDEO_CONFIG)
     assert "training goes on: [Errno 28] No space left on device" in caplog.text
     assert list((tmp_path / "videos").iterdir()) == []
@@ -61,7 +61,9 @@ def test_a_video_that_fails_is_a_warning(
 def test_a_video_at_hand_is_abandoned_at_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And leaves nothing, however slow the encoder is."""
+    """And leaves nothing, however slow the encoder is; nor does one whose process was killed."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/.24.mp4").touch()
     videos = Recorder(VIDEO_CONFIG, policy_spec(VIDEO_CONFIG), tmp_path)
     filming, slow = threading.Event(), threading.Event()
 
