@@ -66,7 +66,7 @@ def test_what_a_resumed_run_would_ignore_is_refused(
 
 def test_another_preset_than_that_of_a_saved_configuration_is_refused(tmp_path: Path) -> None:
     config.save(PRESETS["cpu"], tmp_path / "mine.json")
-    with pytest.raises(ValueError, match=r"preset = 'seed' .* cpu, its own"):
+    with pytest.raises(ValueError, match=r"preset = 'reference' .* cpu, its own"):
         parse(["--config", str(tmp_path / "mine.json"), "--preset", "seed"])
 
 

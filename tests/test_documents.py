@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 CARDS = sorted(ROOT.glob("kart_jax/policies/*/README.md"))
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def _name(document: Path) -> str:
