@@ -34,7 +34,7 @@ from kart_jax.training.devices import prepare_jax
 def record(env: gymnasium.Env[Any, Any], policy: Policy, stacks: int, seed: int) -> np.ndarray:
     """The first `[stacks, S, H, W, C]` that the policy sees in races from `seed` on."""
     steps = chain.from_iterable(drive(env, policy.act, seed + number) for number in count())
-    return np.stack([step.frames for step in islice(steps, stacks)])
+    return np.stack([step.seen["frames"] for step in islice(steps, stacks)])
 
 
 def measure(

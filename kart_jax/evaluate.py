@@ -9,9 +9,9 @@ corners.
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from kart_jax.cli.command import INTERRUPTED, command
 from kart_jax.config import race_of
+from kart_jax.evaluation.drivers import COACH
 from kart_jax.evaluation.statistics import end_seconds, episode_statistics
 from kart_jax.evaluation.trials import (
     PATH_SECONDS,
@@ -37,6 +38,9 @@ from kart_jax.game.engine.records import world_record
 from kart_jax.plot import check_plots, plot_report
 from kart_jax.validation import check, check_choice
 
+if TYPE_CHECKING:
+    from kart_jax.policy.policy import Policy
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -49,8 +53,8 @@ class EvaluateConfig:
     episodes: int = 20
     """Greedy episodes of the policy on each track."""
     baseline_episodes: int = 5
-    """Episodes of each other driver (the AI at each difficulty, the guide, straight on, random)
-    on each track; 0 leaves them out, and the human world record with them."""
+    """Episodes of each other driver (the AI at each difficulty, the coach, the guide, straight on,
+    random) on each track; 0 leaves them out, and the human world record with them."""
     seed: int = 0
     """The first of the episodes' seeds, which decide starts, grid places and opponents."""
     opponents: int = 0
@@ -119,7 +123,7 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
     _show_plan(config, trials)
     results: list[TrialResult] = []
     try:
-        for result in run_trials(race, trials, policy.act, config.workers):
+        for result in _drive(race, trials, policy, config.workers):
             results.append(result)
             _show_progress(len(results), len(trials), result)
     except KeyboardInterrupt:
@@ -127,6 +131,22 @@ def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
     order = {trial: number for number, trial in enumerate(trials)}
     results.sort(key=lambda result: order[result.trial])
     return report(config, race, results), len(results) == len(trials)
+
+
+def _drive(
+    race: RaceConfig, trials: Sequence[Trial], policy: "Policy", workers: int
+) -> Iterator[TrialResult]:
+    """Drive all trials; the coach has actions of its own, and sees the state."""
+    from kart_jax.run_folder.loading import load_policy
+
+    others = [trial for trial in trials if trial.driver != "coach"]
+    yield from run_trials(race, others, policy.act, workers)
+    if len(others) < len(trials):
+        coach = load_policy(COACH)
+        its_race = replace(race_of(coach.race), laps=race.laps)
+        own = [replace(trial, driver="policy") for trial in trials if trial.driver == "coach"]
+        for result in run_trials(its_race, own, coach.act, workers):
+            yield replace(result, trial=replace(result.trial, driver="coach"))
 
 
 def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
@@ -137,7 +157,7 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
     others: list[tuple[Driver, int]] = [("ai", difficulty) for difficulty in DIFFICULTIES]
-    others += [("guide", own), ("straight", own), ("random", own)]
+    others += [("coach", own), ("guide", own), ("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
             yield make_trial("policy", track, config.seed + number, own, karts)

@@ -24,6 +24,7 @@ from kart_jax.evaluation.statistics import end_seconds
 from kart_jax.evaluation.trials import Driver, plain_episode
 from kart_jax.evaluation.video import annotate, check_video, film, tell_progress, write_video
 from kart_jax.files import check_output, expand_paths
+from kart_jax.game.config import DIFFICULTIES
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.validation import check, check_choice, check_seed
 
@@ -36,13 +37,14 @@ class PlayConfig:
     """A run's folder, a checkpoint's, an exported policy's, or a shipped policy's name. Other
     drivers need none; given one, they drive on its track."""
     driver: Driver = "policy"
-    """`straight` holds the accelerator; `ai` is the game's own driver; `guide` knows the road."""
+    """`straight` holds the accelerator; `ai` is the game's own driver; `guide` knows the road;
+    `coach` is the shipped policy that sees the state."""
     track: tuple[str, ...] | None = None
     """Tracks to drive on, one after another; by default those of the training."""
     episodes: int = 3
     """Episodes to drive."""
     difficulty: int | None = None
-    """0 to 2; by default that of the training."""
+    """0 to 3; by default that of the training."""
     opponents: int = 0
     """Karts driven by the game."""
     sample: bool = False
@@ -62,7 +64,7 @@ class PlayConfig:
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check_seed("seed", self.seed, self.episodes)
-        check_choice("difficulty", self.difficulty, [None, 0, 1, 2])
+        check_choice("difficulty", self.difficulty, [None, *DIFFICULTIES])
         check_output("json", self.json)
         check(self.video is not None or not self.overlay, "overlay", True, "used with --video")
 
@@ -102,7 +104,7 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
         yield {**plain_episode(steps[-1].info["summary"]), "driver": config.driver, "seed": seed}
     if config.video is None:
         return
-    if config.overlay and policy is not None and config.driver == "policy":
+    if config.overlay and policy is not None and config.driver in ("policy", "coach"):
         driven = [add_values(policy, steps) for steps in driven]
     draw = partial(annotate, race) if config.overlay else None
     views = (view for steps in driven for view in film(race, steps, draw))

@@ -29,7 +29,7 @@ from kart_jax.evaluation.drivers import Step, drive_episodes, make_act, open_pol
 from kart_jax.evaluation.trials import Driver, plain_episode
 from kart_jax.files import check_output, expand_paths
 from kart_jax.game.actions import Controls
-from kart_jax.game.config import TICK
+from kart_jax.game.config import DIFFICULTIES, TICK
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.game.engine.race import KartState
 from kart_jax.play import describe_episode
@@ -53,7 +53,7 @@ class RecordConfig:
     episodes: int = 1
     """Episodes to record."""
     difficulty: int | None = None
-    """0 to 2: the speed of all karts and the skill of the driver `ai`."""
+    """0 to 3: the speed of all karts and the skill of the driver `ai`."""
     opponents: int = 0
     """Karts driven by the game."""
     seed: int = 0
@@ -67,7 +67,7 @@ class RecordConfig:
         check(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check_seed("seed", self.seed, self.episodes)
-        check_choice("difficulty", self.difficulty, [None, 0, 1, 2])
+        check_choice("difficulty", self.difficulty, [None, *DIFFICULTIES])
         check(self.out.suffix == ".npz", "out", str(self.out), "a file name in .npz")
         check_output("out", self.out)
 
@@ -92,6 +92,8 @@ def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
     policy = open_policy(config.policy, config.driver)
     changes = {"track": config.track, "difficulty": config.difficulty}
     race = race_from_grid(policy, config.driver, changes, config.opponents)
+    if not race.draws:
+        race = replace(race, observation="both")
     if config.driver == "ai":
         # It steers anew in every step of the physics: what it did in an action is the mean.
         ticks = round(race.action_seconds / TICK)
@@ -108,7 +110,7 @@ def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
         print(describe_episode(summaries[-1]), file=sys.stderr)
         steps += driven
     arrays: dict[str, NDArray[Any]] = {
-        "frames": np.stack([step.frames[-1] for step in steps]),
+        "frames": np.stack([step.seen["frames"][-1] for step in steps]),
         "controls": np.array([step.controls for step in steps], np.float32),
         "states": np.array([_state(s.before) for s in steps if s.before], np.float32),
         "rewards": np.array([step.reward for step in steps], np.float32),

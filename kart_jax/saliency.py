@@ -85,10 +85,12 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
         ValueError: a track or a value is not to be had.
         CheckpointError: there is no such policy.
     """
+    from kart_jax.policy.observation import FRAMES
     from kart_jax.policy.occlusion import Occlusion
     from kart_jax.run_folder.loading import load_policy
 
     policy = load_policy(config.policy)
+    occlusion = Occlusion(policy, config.rows)
     race = race_from_grid(policy, "policy", {"track": config.track}, config.opponents)
     check_installed(race)
     check_video(config.video, race)
@@ -97,12 +99,11 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
     for steps in drive_episodes(race, act, config.episodes, config.seed):
         driven.append(add_values(policy, steps))
         yield describe_episode(plain_episode(steps[-1].info["summary"]))
-    occlusion = Occlusion(policy, config.rows)
     count = occlusion.grid[0] * occlusion.grid[1]
     total = sum(map(len, driven))
     yield f"blurring {count} places in each of {total:,} observations"
     number = ("actions", "value").index(config.of)
-    heats = [[occlusion.changes(step.frames)[number] for step in steps] for steps in driven]
+    heats = [[occlusion.changes(step.seen[FRAMES])[number] for step in steps] for steps in driven]
     most = float(np.quantile(np.concatenate(heats), 0.995))
     height, width = view_size(race)
 

@@ -104,7 +104,7 @@ def test_the_human_record_is_told_beside_the_drivers(tmp_path: Path) -> None:
     )
     config = EvaluateConfig("none", episodes=1, baseline_episodes=1)
     trial = make_trial("policy", "olivermath", 0, 2, 1)
-    results = list(run_trials(race, [trial], lambda states: np.ones((len(states), 2), int), 1))
+    results = list(run_trials(race, [trial], lambda seen: np.ones((len(seen["state"]), 2), int), 1))
     figures = evaluate.report(config, race, results)["tracks"]["olivermath"]["baselines"]
     record = figures["human record 3"]
     assert record["count"] == record["finish_rate"] == 1

@@ -1,7 +1,7 @@
 """Driving episodes in this process, step by step, with a policy or without."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +21,22 @@ from kart_jax.validation import UserError
 if TYPE_CHECKING:
     from kart_jax.policy.policy import Policy
 
-Act = Callable[[NDArray[np.uint8]], Any]
-"""Takes a frame stack `[T, H, W, C]` and gives an action."""
+Seen = Mapping[str, NDArray[Any]]
+"""One observation: `frames [T, H, W, C]`, `state [D]`, or both."""
+Act = Callable[[Seen], Any]
+"""Takes an observation and gives an action."""
 ActOrGuide = Act | None
-"""None stands for the guide, which looks at the race instead of the frames."""
+"""None stands for the guide, which looks at the race instead."""
+COACH = "coach"
+"""The name of the shipped policy that sees the state."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One action: what was seen before it, and what it led to."""
 
-    frames: NDArray[np.uint8]
-    """`[T, H, W, C]`, seen before the action."""
+    seen: Seen
+    """What was observed before the action."""
     action: Any
     controls: Controls
     """What the action means to the kart; of the game's own driver, what it did."""
@@ -46,12 +50,14 @@ class Step:
 
 
 def open_policy(source: str | None, driver: Driver) -> "Policy | None":
-    """The policy of a name or path, which only the driver `policy` must have.
+    """Return the policy of a name or path, which only the driver `policy` must have, or the coach.
 
     Raises:
         ValueError: it has none; says what to add.
         CheckpointError: there is no such policy.
     """
+    if driver == "coach":
+        source = COACH
     if source is None:
         if driver == "policy":
             raise UserError(
@@ -67,12 +73,15 @@ def open_policy(source: str | None, driver: Driver) -> "Policy | None":
 def race_from_grid(
     policy: "Policy | None", driver: Driver, changes: dict[str, Any], opponents: int = 0
 ) -> RaceConfig:
-    """What the policy was trained on, or the preset `cpu` sees, but begun on the grid.
+    """Return what the policy was trained on, or the preset `cpu` sees, but begun on the grid.
 
-    `changes` that are None are none.
+    `changes` that are None are none. Where a race that draws nothing has several tracks, it draws:
+    without, a process keeps its track.
     """
     race = race_of(policy.race) if policy is not None else PRESETS["cpu"].race
     given = {name: value for name, value in changes.items() if value is not None}
+    if len(given.get("track", race.track)) > 1 and not race.draws:
+        given.setdefault("observation", "both")
     return replace(
         race,
         **{
@@ -96,7 +105,7 @@ def make_act(
     if driver == "random":
         space.seed(seed)
         return lambda _: space.sample()
-    if driver != "policy":  # the game's own driver ignores it
+    if driver not in ("policy", "coach"):  # the game's own driver ignores it
         action = np.array(STRAIGHT[race.action_set], space.dtype)
         return lambda _: action
     assert policy is not None
@@ -106,7 +115,7 @@ def make_act(
 
     numbers = iter(range(sys.maxsize))
     first = jax.random.key(seed)
-    return lambda frames: policy.act(frames, jax.random.fold_in(first, next(numbers)))
+    return lambda seen: policy.act(seen, jax.random.fold_in(first, next(numbers)))
 
 
 def drive_episodes(
@@ -126,8 +135,17 @@ def drive_episodes(
 
 
 def add_values(policy: "Policy", steps: Iterable[Step]) -> list[Step]:
-    """The steps with what the policy expected before each."""
-    return [replace(step, value=float(policy.value(step.frames))) for step in steps]
+    """Return the steps with what the policy expected before each, where its critic can tell."""
+    if not policy.has_value:
+        return list(steps)
+    return [replace(step, value=float(policy.value(step.seen))) for step in steps]
+
+
+def by_name(observation: Any) -> Seen:
+    """Return what an environment observes as a mapping, whatever its space."""
+    if isinstance(observation, Mapping):
+        return observation
+    return {"frames" if observation.dtype == np.uint8 else "state": observation}
 
 
 def drive(
@@ -138,19 +156,20 @@ def drive(
 ) -> Iterator[Step]:
     """Drive one episode to its end."""
     actions = ACTION_SETS[env.unwrapped.config.action_set]()  # type: ignore[attr-defined]
-    frames, _ = env.reset(seed=seed, options=options)
+    observation, _ = env.reset(seed=seed, options=options)
     ended = False
     while not ended:
         before = env.unwrapped.kart if isinstance(env.unwrapped, KartEnv) else None
-        action = guided_action(env) if act is None else act(frames)
+        seen = by_name(observation)
+        action = guided_action(env) if act is None else act(seen)
         after, reward, terminated, truncated, info = env.step(action)
         controls = info.get("controls")
         yield Step(
-            frames=frames,
+            seen=seen,
             action=action,
             controls=Controls(**controls) if controls else actions.controls(action),
             reward=float(reward),
             info=info,
             before=before,
         )
-        frames, ended = after, terminated or truncated
+        observation, ended = after, terminated or truncated

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.config import TrainConfig
-from kart_jax.evaluation.drivers import Step
+from kart_jax.evaluation.drivers import Seen, Step
 from kart_jax.evaluation.trials import SELECTION_SEEDS, Trial, run_trials
 from kart_jax.evaluation.video import Image8, annotate, film, unfinished_video, write_video
 from kart_jax.game.actions import ACTION_SETS
@@ -75,13 +74,15 @@ class Recorder:
         race = self._config.race
         track = race.track[step // self._config.run.video_steps % len(race.track)]
         trial = Trial("policy", track, SELECTION_SEEDS, race.difficulty, race.karts)
-        seen: list[tuple[NDArray[np.uint8], Any, float]] = []
+        seen: list[tuple[Seen, Any, float | None]] = []
 
-        def act(stacks: NDArray[np.uint8]) -> NDArray[Any]:
+        def act(observation: Seen) -> NDArray[Any]:
             self._check()
-            actions = self._policy.act(stacks)
-            value = float(self._policy.value(stacks)[0])
-            seen.append((stacks[0, -1:].copy(), actions[0], value))  # whole stacks take memory
+            actions = self._policy.act(observation)
+            value = float(self._policy.value(observation)[0]) if self._policy.has_value else None
+            # Whole stacks take memory.
+            newest = {"frames": observation["frames"][0, -1:].copy()} if race.draws else {}
+            seen.append((newest, actions[0], value))
             return actions
 
         [result] = run_trials(race, [trial], act, workers=1)
@@ -89,9 +90,9 @@ class Recorder:
         start = draw_start(trial.race(race), trial.episode_seed, {"track": track})
         about = {"track": track, "reverse": start.reverse, "episode_seed": start.seed}
         driven = [
-            Step(frames, action, controls(action), 0.0, about, None, value)
+            Step(newest, action, controls(action), 0.0, about, None, value)
             # One more action follows the end, and what a lost worker drove comes before.
-            for frames, action, value in seen[-int(result.episode["length"]) - 1 : -1]
+            for newest, action, value in seen[-int(result.episode["length"]) - 1 : -1]
         ]
 
         def draw(view: Image8, step: Step) -> Image8:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.env import KartEnv
@@ -26,7 +27,7 @@ from kart_jax.workers.observer import Observer
 from kart_jax.workers.protocol import StepBatch, VectorAct
 from kart_jax.workers.vector_env import KartVectorEnv
 
-Driver = Literal["policy", "guide", "ai", "straight", "random"]
+Driver = Literal["policy", "coach", "guide", "ai", "straight", "random"]
 
 STRAIGHT: dict[str, Any] = {
     "full": (1, 0, 1, 0, 0, 0, 0),
@@ -317,10 +318,9 @@ class _Lane:
         """Whether a trial is under way."""
         return bool(self._trials)
 
-    def observations(self) -> Any:
+    def observations(self) -> dict[str, NDArray[Any]]:
         """The newest of each environment, as `VectorAct` takes them."""
-        seen = self._observer.observation()
-        return seen if len(seen) > 1 else next(iter(seen.values()))
+        return self._observer.observation()
 
     def receive(self, batch: StepBatch) -> list[tuple[int, dict[str, Any]]]:
         """Take in a step: the trials that ended, and their last infos."""

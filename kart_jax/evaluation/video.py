@@ -140,7 +140,8 @@ def annotate(race: RaceConfig, view: Image8, step: Step) -> Image8:
     """Draw over a view of a race what the driver saw, expected and did."""
     image = Image.fromarray(view)
     draw = ImageDraw.Draw(image)
-    _draw_frame(image, step.frames[-1, ..., : race.colours])
+    if "frames" in step.seen:
+        _draw_frame(image, step.seen["frames"][-1, ..., : race.colours])
     lines = [] if step.before is None else [f"{step.before.speed * 3.6:3.0f} km/h"]
     lines += [] if step.value is None else [f"value {step.value:.2f}"]
     font = ImageFont.load_default(18)

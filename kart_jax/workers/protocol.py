@@ -9,7 +9,7 @@ import os
 import pickle
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from mmap import mmap
 from typing import Any
@@ -23,9 +23,9 @@ STEP = b"s"
 DONE = b"."
 OBJECT = b"o"
 """Marks a longer message: its length in 8 bytes and a pickle follow."""
-VectorAct = Callable[[Any], NDArray[Any]]
-"""Takes a group's observations (frame stacks `[G, T, H, W, C]`, states `[G, D]` or both by name
-in a dictionary) and returns actions `[G, ...]`."""
+VectorAct = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
+"""Takes a group's observations by name (`frames [G, T, H, W, C]`, `state [G, D]`) and returns
+actions `[G, ...]`."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_training_films_whole_episodes(tmp_path: Path, monkeypatch: pytest.Monke
     steps = filmed[0]
     assert {step.info["track"] for step in steps} == {"bends"}
     assert all(step.value is not None for step in steps)
-    assert not (steps[0].frames == steps[-1].frames).all()
+    assert not (steps[0].seen["frames"] == steps[-1].seen["frames"]).all()
 
 
 def test_a_video_that_fails_is_a_warning(
