@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 import psutil
@@ -11,6 +11,7 @@ import pytest
 from kart_jax.evaluation.trials import STRAIGHT, Trial, TrialResult, make_trial, run_trials
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.start import DRAWN_SEEDS, draw_start
+from kart_jax.workers.protocol import VectorAct
 from tests.helpers.tiny import RACE
 
 TRIALS = [
@@ -21,12 +22,13 @@ TRIALS = [
 ]
 
 
-def stand_still(frames: np.ndarray) -> np.ndarray:
+def stand_still(seen: Mapping[str, np.ndarray]) -> np.ndarray:
+    frames = seen["frames"]
     assert frames.shape[1:] == (RACE.stack, RACE.height, RACE.width, RACE.channels)
     return np.zeros((len(frames), 2), int)
 
 
-def drive(workers: int, act: Callable[[np.ndarray], np.ndarray] = stand_still) -> list[TrialResult]:
+def drive(workers: int, act: VectorAct = stand_still) -> list[TrialResult]:
     results = list(run_trials(RACE, TRIALS, act, workers))
     return sorted(results, key=lambda result: TRIALS.index(result.trial))
 
@@ -57,12 +59,12 @@ def test_every_trial_is_driven_once_whoever_drives_it() -> None:
 def test_a_lost_workers_trial_is_driven_again() -> None:
     calls = 0
 
-    def kill_once(frames: np.ndarray) -> np.ndarray:
+    def kill_once(seen: Mapping[str, np.ndarray]) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == 3:
             os.kill(worker_processes()[0].pid, signal.SIGKILL)
-        return stand_still(frames)
+        return stand_still(seen)
 
     assert [result.trial for result in drive(2, kill_once)] == TRIALS
 
