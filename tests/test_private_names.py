@@ -1,10 +1,11 @@
 """Private names of libraries that the package uses, each with what to do once it is gone."""
 
 import ast
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from jax._src import distributed
+from jax._src import distributed, xla_bridge
 from jax._src.lib import _jax
 from tensorboardX import SummaryWriter
 
@@ -14,6 +15,7 @@ PACKAGE = Path(kart_jax.__file__).parent
 USED = {
     ("run_folder/logs.py", "_worker"),
     ("training/processes.py", "jax._src"),
+    ("training/processes.py", "jax._src.lib"),
 }
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
 """Of named tuples and `os`: public in spite of the underscore."""
@@ -49,15 +51,26 @@ def test_no_other_private_name_is_used() -> None:
 
 
 def test_jax_has_the_processes_key_value_store() -> None:
-    """`training/processes.py` passes a request to stop on by it; no public name gives it.
+    """`training/processes.py` passes requests to stop on, and waits for others, by this store.
 
-    Once it is gone: look for a public one in `jax.distributed`; without any, give up `StopRelay`
-    (a process that is asked to stop then lets the others finish their rollout first).
+    Once it is gone: look for a public one in `jax.distributed`. Without any, give up `StopRelay`
+    (a process that is asked to stop then lets the others finish their rollout first), and wait
+    by a collective instead.
     """
     assert distributed.global_state.client is None  # no other process, no store
-    client = _jax.DistributedRuntimeClient
-    assert callable(client.key_value_set)
-    assert callable(client.key_value_try_get)
+    assert distributed.global_state.coordinator_address is None
+    for name in ("key_value_set", "key_value_try_get", "blocking_key_value_get"):
+        assert callable(getattr(_jax.DistributedRuntimeClient, name)), name
+
+
+def test_jax_makes_gloos_collectives_where_they_are_replaced() -> None:
+    """`training/processes.py` has them listen at this machine's address instead of its name.
+
+    Once it is gone: look for a public option of the address; without any, each machine must
+    resolve its own name to an address that the others can reach, which docs/clusters.md must say.
+    """
+    assert "hostname: str | None" in str(_jax.make_gloo_tcp_collectives.__doc__)
+    assert "_jax.make_gloo_tcp_collectives(" in inspect.getsource(xla_bridge)
 
 
 def test_tensorboards_writer_has_its_thread(tmp_path: Path) -> None:
