@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -98,13 +98,20 @@ def collect(
     length = ppo.config.rollout_length
     if rollout is None:
         rollout = ppo.agent.create_rollout(jnp.arange(script.envs), length)
-    act = jax.jit(partial(ppo.agent.act, state.variables))
-    final = jax.jit(partial(ppo.agent.record_final_values, state.variables))
+    act, final = programs(ppo.agent)
+    variables = state.variables
     for t in range(start, start + length):
-        rollout, _ = act(rollout, state.key_for(0), script.seen(t), script.first[t])
+        rollout, _ = act(variables, rollout, state.key_for(0), script.seen(t), script.first[t])
         if script.truncated[t].any():
-            rollout = final(rollout, {"frames": script.final_frames[t]}, script.truncated[t])
+            last = {"frames": script.final_frames[t]}
+            rollout = final(variables, rollout, last, script.truncated[t])
     return rollout
+
+
+@cache
+def programs(agent: Agent) -> tuple[Any, Any]:
+    """Acting and recording final values, compiled once for each agent."""
+    return jax.jit(agent.act), jax.jit(agent.record_final_values)
 
 
 def prepare(ppo: PPO, state: TrainState, script: Script) -> tuple[TrainState, Any]:

@@ -31,6 +31,16 @@ TINY = [
 """About the smallest run that uses everything: resets, truncations, augmentation, scaling."""
 
 
+def random_moments() -> np.random.Generator:
+    """Draw moments that differ from run to run; a test that fails prints their seed.
+
+    `MOMENTS=seed` in the environment draws those again.
+    """
+    seed = int(os.environ.get("MOMENTS", 0)) or int.from_bytes(os.urandom(4))
+    print(f"random moments: MOMENTS={seed}")
+    return np.random.default_rng(seed)
+
+
 def arguments(run_dir: Path, updates: int, *more: str) -> list[str]:
     """The command line of a tiny run of so many updates."""
     steps = str(updates * STEPS_PER_UPDATE)

@@ -12,6 +12,7 @@ import pytest
 from kart_jax.policy.config import CPU, GPU, REFERENCE, NetworkConfig, output_shapes
 from kart_jax.policy.network import ActorCritic, GroupNorm
 
+PLATFORMS = ("cuda", "tpu")
 SMALL = NetworkConfig(channels=8, blocks=(2, 0), actor_channels=4, dtype="float32", remat=False)
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 5, 16, 22, 1), dtype=np.uint8)
 
@@ -40,17 +41,24 @@ def test_seed_is_the_reference():
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
-def test_bfloat16_stays_close_to_float32(norm):
-    """Norms of the error over norms of the output; bfloat16 keeps 8 bits, 0.4% a rounding."""
+@pytest.mark.parametrize(
+    ("norm", "bounds"),
+    [("batch", (0.06, 0.02)), ("group", (0.06, 0.08)), ("none", (0.008, 0.02))],
+)
+def test_bfloat16_stays_close_to_float32(norm, bounds):
+    """Norms of the error over norms of the output, of logits and values.
+
+    bfloat16 keeps 8 bits, 0.4% a rounding; the bounds are about half as much again as measured.
+    """
     config = dataclasses.replace(SMALL, norm=norm)
     network, variables = settled(config)
     exact = jax.jit(network.apply)(variables, FRAMES)
     half = ActorCritic(dataclasses.replace(config, dtype="bfloat16"), 15)
-    for ours, theirs in zip(jax.jit(half.apply)(variables, FRAMES), exact, strict=True):
+    outputs = jax.jit(half.apply)(variables, FRAMES)
+    for ours, theirs, bound in zip(outputs, exact, bounds, strict=True):
         assert ours.dtype == jnp.float32
         error = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-        assert 0 < error < 0.15
+        assert 0 < error < bound
 
 
 def test_rematerialisation_changes_nothing_but_memory():
@@ -167,13 +175,12 @@ def test_a_new_policy_is_near_uniform_and_biases_are_zero():
     )
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize(
     ("config", "shape"),
     [(CPU, (5, 48, 64, 1)), (GPU, (5, 96, 128, 3)), (REFERENCE, (5, 400, 600, 3))],
     ids=["cpu", "gpu", "reference"],
 )
-def test_presets_lower_for_accelerators(config, shape, platform):
+def test_presets_lower_for_accelerators(config, shape):
     """Forward and backward, from this machine; nothing of the CPU's formulation is in it."""
     network = ActorCritic(config, 15)
     frames = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
@@ -184,10 +191,10 @@ def test_presets_lower_for_accelerators(config, shape, platform):
         return logits.sum() + value.sum()
 
     rest = {k: v for k, v in variables.items() if k != "params"}
-    exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=[platform])(
+    exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=PLATFORMS)(
         variables["params"], rest, frames
     )
-    assert exported.platforms == (platform,)
+    assert exported.platforms == PLATFORMS
     assert "[b, 0, 1, 2, f]" in exported.mlir_module()
 
 

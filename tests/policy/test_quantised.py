@@ -51,17 +51,26 @@ def policy():
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"norm": "none"}, {"norm": "group", "remat": True}, {"dtype": "bfloat16"}],
+    ("changes", "bound"),
+    [
+        ({}, 0.03),
+        ({"norm": "none"}, 0.015),
+        ({"norm": "group", "remat": True}, 0.3),
+        ({"dtype": "bfloat16"}, 0.03),
+    ],
     ids=str,
 )
-def test_actions_agree_on_calibrated_frames(changes):
-    """Each rounding is off by at most half of 1/127 of the largest value."""
+def test_actions_agree_on_calibrated_frames(changes, bound):
+    """Each rounding is off by at most half of 1/127 of the largest value.
+
+    The bounds are half as much again as was measured (2.0%, 1.0%, 27.5%, 2.0%), but for group
+    norm, which divides by the spread of each observation and so magnifies what is off.
+    """
     policy = make_policy(**changes)
     int8 = quantise(policy, FRAMES)
     ours, theirs = (np.asarray(p.logits_and_values(FRAMES)[0]) for p in (int8, policy))
     assert theirs.std(axis=0).min() > 0.02
-    assert 0 < np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.35
+    assert 0 < np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < bound
     assert (int8.act(FRAMES) == policy.act(FRAMES)).mean() > 0.9
 
 

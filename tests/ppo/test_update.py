@@ -206,10 +206,12 @@ def test_a_loss_that_is_not_finite_changes_nothing_for_the_rest_of_the_update():
 def test_a_minibatch_of_one_sample_learns():
     ppo = make_ppo(rollout_length=8, minibatches=8)
     script = Script(steps=8, envs=1)
-    ((after, metrics),) = gradient_steps(ppo, *prepare(ppo, create_state(ppo), script))
+    state, batch = prepare(ppo, create_state(ppo), script)
+    ((after, metrics),) = gradient_steps(ppo, state, batch)
     assert metrics["finite"]
     assert metrics["policy_loss"] == 0  # its only advantage is the mean
-    assert np.isfinite(jax.tree.leaves(after.params)[0]).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(after.params))
+    assert moved(state, after) > 1e-3  # by the value's loss, and by the entropy
 
 
 def test_advantages_are_normalised_in_each_minibatch_unless_told():

@@ -24,12 +24,14 @@ from kart_jax.cli.command import UNFINISHED
 from kart_jax.cli.options import parse
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
+from kart_jax.training.learner import Learner, Update
 from tests.helpers.tiny_run import (
     STEPS_PER_UPDATE,
     arguments,
     assert_same_run,
     finish,
     metrics,
+    random_moments,
     start,
     wait_for_updates,
     workers,
@@ -82,7 +84,7 @@ def test_a_run_that_was_asked_to_stop_goes_on_as_if_nothing_had_happened(
 ):
     run_dir, shared = tmp_path / "run", set(os.listdir("/dev/shm"))
     process = start(arguments(run_dir, UPDATES, *SAVE_OFTEN))
-    wait_for_updates(process, run_dir, int(np.random.default_rng().integers(1, UPDATES // 2)))
+    wait_for_updates(process, run_dir, int(random_moments().integers(1, UPDATES // 2)))
     if stopped_workers:
         workers(process)[0].suspend()
         time.sleep(0.5)
@@ -125,7 +127,7 @@ def test_a_stop_waits_as_long_as_it_is_told(tmp_path, grace, save, status):
 
 def test_a_run_that_was_killed_twice_loses_only_time(undisturbed, tmp_path):
     run_dir = tmp_path / "run"
-    random = np.random.default_rng()
+    random = random_moments()
     process = start(arguments(run_dir, UPDATES, *SAVE_OFTEN))
     for updates in (int(random.integers(1, 10)), int(random.integers(12, 20))):
         wait_for_updates(process, run_dir, updates)
@@ -255,13 +257,37 @@ def test_a_run_begun_with_a_policy_goes_on(undisturbed, tmp_path, capsys, saved)
     assert [line["step"] for line in metrics(run_dir)] == [16, 32]
 
 
-def test_overlap_learns_one_update_behind(tmp_path, capsys):
-    assert run(capsys, *arguments(tmp_path / "run", 6, "--overlap")) == (0, "")
+def test_overlap_learns_one_update_behind(tmp_path, capsys, monkeypatch):
+    """The second rollout is by the policy that collected the first: its update is under way."""
+    acted, learnt = [], []
+    actor, finish = Learner.actor, Update.finish
+
+    def fingerprint(learner):
+        params = learner.save_state()[0]["params"]
+        return np.concatenate([x.ravel() for x in jax.tree.leaves(params)]).tobytes()
+
+    def watch_actor(self, *arguments, **named):
+        made = actor(self, *arguments, **named)
+        acted.append((fingerprint(self), np.array(jax.device_get(made.key)).tobytes()))
+        return made
+
+    def watch_finish(self, check):
+        figures = finish(self, check)
+        learnt.append(fingerprint(self._learner))
+        return figures
+
+    monkeypatch.setattr(Learner, "actor", watch_actor)
+    monkeypatch.setattr(Update, "finish", watch_finish)
+    args = arguments(tmp_path / "run", 6, "--overlap", "--workers", "serial")
+    assert run(capsys, *args) == (0, "")
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines] == [STEPS_PER_UPDATE * (n + 1) for n in range(6)]
     assert {line["ppo/policy_lag"] for line in lines} == {1.0}
     assert {line["ppo/gradient_steps"] for line in lines} == {2.0}
     assert lines[0]["ppo/kl"] < 1e-5  # the first rollout is learnt by the policy that acted
+    policies, keys = zip(*acted, strict=True)
+    assert len(set(learnt)) == len(set(keys)) == 6
+    assert policies == (policies[0], policies[0], *learnt[:4])
 
 
 @pytest.mark.parametrize(
