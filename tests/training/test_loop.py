@@ -244,6 +244,26 @@ def test_init_from_takes_the_policy_and_nothing_else(undisturbed, tmp_path, caps
     assert [line["step"] for line in metrics(tmp_path / "run")] == [STEPS_PER_UPDATE]
 
 
+def test_init_from_keeps_what_the_norms_have_learnt(tmp_path, capsys):
+    """An update moves them by a tenth towards those of its own frames."""
+    norm = ("--norm", "batch", "--normalise-frames", "--workers", "serial")
+    assert run(capsys, *arguments(tmp_path / "one", 4, *norm)) == (0, "")
+    slow = ("--learning-rate", "1e-12", "--init-from", str(tmp_path / "one"))
+    assert run(capsys, *arguments(tmp_path / "two", 1, *norm, *slow)) == (0, "")
+    before, after = (
+        {
+            jax.tree_util.keystr(path): x
+            for path, x in jax.tree.leaves_with_path(load_policy(tmp_path / name).variables)
+            if path[-1].key == "var"
+        }
+        for name in ("one", "two")
+    )
+    assert before.keys() == after.keys() != set()
+    assert any((before[name] != after[name]).any() for name in before)
+    for name in before:  # no variance is negative, so that nine tenths are left at least
+        assert (after[name] >= 0.9 * before[name] - 1e-6).all(), name
+
+
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "stopped before its first save"])
 def test_a_run_begun_with_a_policy_goes_on(undisturbed, tmp_path, capsys, saved):
     run_dir, slow = tmp_path / "run", ("--learning-rate", "1e-12", "--workers", "serial")
