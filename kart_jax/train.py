@@ -13,6 +13,7 @@ from kart_jax.cli.options import parse_all
 from kart_jax.config import ClusterConfig, TrainConfig, race_of
 from kart_jax.game import make_env
 from kart_jax.validation import check
+from kart_jax.workers.process import check_open_files
 from kart_jax.workers.worker import MakeEnv, check_importable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         devices.check_divides(config)
         if config.workers.workers == "process":
             check_importable(make)
+            check_open_files(config.workers.num_envs + config.workers.spares)
         if processes.is_first:
             check_run(config)
             warn(config, devices.local[0].platform)

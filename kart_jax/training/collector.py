@@ -11,7 +11,7 @@ from kart_jax.policy.observation import FRAMES, STATE, Seen
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import Outcomes
 from kart_jax.training.learner import Actor, Learner
-from kart_jax.training.metrics import Stopwatch
+from kart_jax.training.metrics import EpisodeCounter, Stopwatch
 from kart_jax.training.signals import StopRequest
 from kart_jax.workers.protocol import StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
@@ -26,13 +26,17 @@ class Collected:
     newest: list[tuple[Seen, np.ndarray]]
     """Of each group, what the last step led to and whether it begins an episode."""
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    """Those that ended, as the environment summarised them."""
+    """Those that ended; see `EpisodeCounter`."""
     bytes_sent: int = 0
     """Bytes that went to the devices: observations, flags and outcomes."""
     losses: int = 0
     """Workers lost and replaced so far."""
     env_states: list[Any] | None = None
     """The environments' states after the last step, where a snapshot holds them."""
+
+
+class RewardError(RuntimeError):
+    """An environment gave a reward that nothing can be learnt from."""
 
 
 class Collector:
@@ -52,6 +56,7 @@ class Collector:
         self._stopwatch = stopwatch
         self._stop = stop
         self._parts = tuple(learner.ppo.agent.example())
+        self.counter = EpisodeCounter([len(members) for members in envs.groups])
         self.newest: list[tuple[Seen, np.ndarray]] = []
         """Of each group, what to act upon next and whether it begins an episode."""
 
@@ -69,6 +74,7 @@ class Collector:
 
         Raises:
             Interrupted: a stop was asked for; rollouts and environments are of no more use.
+            RewardError: a reward is not finite.
             WorkersLostError: one environment has lost too many workers in a row.
         """
         length = self.learner.ppo.config.rollout_length
@@ -106,11 +112,12 @@ class Collector:
         """Take in what step `t` of a group led to."""
         with self._stopwatch("simulate (wait)"), self._stop.interrupting():
             batch: StepBatch = self.envs.receive(group)
+        self._check_rewards(group, batch.rewards)
         outcome = collected.outcomes[group]
         outcome.rewards[t] = batch.rewards
         outcome.terminated[t] = batch.terminated
         outcome.truncated[t] = batch.truncated
-        collected.episodes += batch.episodes
+        collected.episodes += self.counter.add(group, batch)
         self.newest[group] = (self._seen(batch.frames, batch.states), batch.first)
         if batch.truncated.any():
             final = self._seen(batch.final_frames, batch.final_states)
@@ -119,6 +126,14 @@ class Collector:
                 self.rollouts[group] = self.learner.record_final_values(
                     actor, self.rollouts[group], final, batch.truncated
                 )
+
+    def _check_rewards(self, group: int, rewards: np.ndarray) -> None:
+        if not np.isfinite(rewards).all():
+            place = int(np.flatnonzero(~np.isfinite(rewards))[0])
+            raise RewardError(
+                f"environment {self.envs.groups[group][place]} gave the reward {rewards[place]}: "
+                "its reward, or a wrapper around it, must give finite numbers"
+            )
 
     def _seen(self, frames: np.ndarray | None, states: np.ndarray | None) -> Seen:
         """Leave out what the network does not see."""

@@ -13,7 +13,7 @@ from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
 from kart_jax.run_folder.checkpoints import read_learner, read_policy
 from kart_jax.run_folder.source import Resumed, Source, policy_spec
-from kart_jax.training.collector import Collected, Collector
+from kart_jax.training.collector import Collected, Collector, RewardError
 from kart_jax.training.devices import AXIS
 from kart_jax.training.learner import Learner, NonFiniteError, Update
 from kart_jax.training.processes import PeerFailedError
@@ -42,6 +42,7 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
         WorkersLostError: workers kept dying; the last update was saved.
         PeerFailedError: another process of the run failed; the last update was saved.
         CheckpointError: the last checkpoint could not be saved, or `source` does not fit.
+        RewardError: a reward was not finite; the last update was saved.
         RuntimeError: a loss or gradient was not finite.
     """
     config, processes = run.config, run.processes
@@ -99,7 +100,7 @@ class Trainer:
                 finished = True
             except Interrupted:
                 pass
-            except (WorkersLostError, PeerFailedError):
+            except (WorkersLostError, PeerFailedError, RewardError):
                 records.save_last()
                 raise
             records.save_last()

@@ -1,5 +1,6 @@
 """Running means of episodes, and the time of each stage."""
 
+import copy
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from kart_jax.workers.protocol import StepBatch
 
 EPISODES = 100
 """Episodes that the running means are taken over."""
@@ -57,17 +60,53 @@ class EpisodeWindow:
         if not self._episodes:
             return {}
 
-        def mean(name: str) -> float:
-            return float(np.mean([float(e[name]) for e in self._episodes]))
+        def values(name: str) -> list[float]:
+            # An episode that a wrapper cut off has no summary of the game.
+            return [float(episode[name]) for episode in self._episodes if name in episode]
 
-        result = {
-            "episode/return": mean("return"),
-            "episode/length": mean("length"),
-            "episode/progress_m": mean("progress_m"),
-            "episode/progress_fraction": mean("progress_fraction"),
-            "episode/finish_rate": mean("finished"),
+        found = {
+            "episode/return": values("return"),
+            "episode/length": values("length"),
+            "episode/progress_m": values("progress_m"),
+            "episode/progress_fraction": values("progress_fraction"),
+            "episode/finish_rate": values("finished"),
+            "episode/finish_time": [time for time in values("finish_time") if np.isfinite(time)],
         }
-        times = [e["finish_time"] for e in self._episodes if e["finished"]]
-        if times:
-            result["episode/finish_time"] = float(np.mean(times))
-        return result
+        return {name: float(np.mean(some)) for name, some in found.items() if some}
+
+
+class EpisodeCounter:
+    """Counts what the trainer gets of the episodes under way, whatever wrappers make of it."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        """Begin an episode in every environment of groups of these sizes."""
+        self.returns = [np.zeros(size) for size in sizes]
+        self.lengths = [np.zeros(size, int) for size in sizes]
+
+    def add(self, group: int, batch: StepBatch) -> list[dict[str, Any]]:
+        """Add a group's step; return the episodes that ended, lost ones left out.
+
+        Each has its `return` and `length`, and what the environment told of it.
+        """
+        self.returns[group] += batch.rewards
+        self.lengths[group] += 1
+        ended = [
+            {
+                **batch.final_infos.get(place, {}).get("summary", {}),
+                "return": float(self.returns[group][place]),
+                "length": float(self.lengths[group][place]),
+            }
+            for place in np.flatnonzero(batch.first & ~batch.lost).tolist()
+        ]
+        self.returns[group][batch.first] = 0.0
+        self.lengths[group][batch.first] = 0
+        return ended
+
+    def dump(self) -> dict[str, Any]:
+        """Return a copy of the counts."""
+        return copy.deepcopy(vars(self))
+
+    def restore(self, counts: Mapping[str, Any]) -> None:
+        """Go on from what `dump` gave."""
+        for name, of_groups in counts.items():
+            setattr(self, name, [np.array(array) for array in of_groups])

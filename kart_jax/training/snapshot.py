@@ -21,8 +21,8 @@ class Snapshot:
     """The last episodes, which the running means are taken over."""
     carry: dict[str, Any] | None
     """What collecting carries over from one rollout to the next: the environments' states, the
-    newest observations and the heads of the rollouts; None where the game cannot save its state,
-    or where the next rollout has begun already (`overlap`)."""
+    newest observations, the counts of their episodes and the heads of the rollouts; None where the
+    game cannot save its state, or where the next rollout has begun already (`overlap`)."""
 
 
 class Snapshots:
@@ -51,6 +51,7 @@ class Snapshots:
             carry = {
                 "heads": self.learner.save_heads(self._collector.rollouts),
                 "newest": list(self._collector.newest),
+                "counts": self._collector.counter.dump(),
                 "envs": env_states,
             }
         return Snapshot(step, evaluated, episodes, carry)
@@ -84,4 +85,6 @@ class Snapshots:
             return
         collector.rollouts = self.learner.load_heads(collector.rollouts, carry["heads"])
         collector.newest = [tuple(newest) for newest in carry["newest"]]
+        if "counts" in carry:  # version 0.1 had none
+            collector.counter.restore(carry["counts"])
         self._envs.set_states(carry["envs"])

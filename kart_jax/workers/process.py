@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -20,7 +21,27 @@ LAST_WORDS = 2000
 """Bytes of a lost worker's output that are shown."""
 DEATH_TIME = 5.0
 """Seconds that the kernel may take to end a worker that has closed its socket."""
+FILES_OF_EACH, FILES_BESIDE = 2, 64
+"""Open files for each worker, and for logs, checkpoints and what else a run needs."""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def check_open_files(workers: int) -> None:
+    """Make room for the files that so many workers keep open here, as far as the system allows.
+
+    Raises:
+        ValueError: it does not allow as many; says what to do.
+    """
+    needed = len(os.listdir("/proc/self/fd")) + FILES_OF_EACH * workers + FILES_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ValueError(
+            f"{workers} workers need {needed} open files, and this system allows {hard} of a "
+            f"process: raise the limit (ulimit -n {needed}), or use fewer workers (--num-envs)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class WorkerProcess:

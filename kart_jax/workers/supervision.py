@@ -11,7 +11,7 @@ from kart_jax.game.config import RaceConfig
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLoss, WorkerLostError, WorkersLostError
 from kart_jax.workers.pool import Answer, Lost, accepted, derive_seed
-from kart_jax.workers.process import WorkerProcess
+from kart_jax.workers.process import WorkerProcess, check_open_files
 from kart_jax.workers.protocol import Layout, Slots
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import MakeEnv
@@ -41,6 +41,7 @@ class ProcessPool:
 
         The run counts their environments from `first`, which decides their seeds too.
         """
+        check_open_files(layout.num_envs + workers.spares)
         self._first = first
         self.losses = 0
         self._make, self._layout = make, layout

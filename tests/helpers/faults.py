@@ -76,3 +76,21 @@ class Reporting(gym.Wrapper[Any, Any, Any, Any]):
 
 def make_reporting(race: RaceConfig) -> gym.Env[Any, Any]:
     return Reporting(FakeKartEnv(race))
+
+
+def make_paid(race: RaceConfig) -> gym.Env[Any, Any]:
+    """Ten for each step, whatever it led to."""
+    return gym.wrappers.TransformReward(FakeKartEnv(race), lambda _: 10.0)
+
+
+def make_short(race: RaceConfig) -> gym.Env[Any, Any]:
+    """Cut off by a wrapper of which the game does not know."""
+    return gym.wrappers.TimeLimit(FakeKartEnv(race), 5)
+
+
+def make_unlearnable(race: RaceConfig) -> gym.Env[Any, Any]:
+    """A reward that is no number, from the twentieth step on."""
+    steps = iter(range(10**9))
+    return gym.wrappers.TransformReward(
+        FakeKartEnv(race), lambda reward: float("nan") if next(steps) >= 20 else reward
+    )

@@ -25,6 +25,7 @@ from kart_jax.cli.options import parse
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
 from kart_jax.training.learner import Learner, Update
+from tests.helpers.faults import make_paid, make_short, make_unlearnable
 from tests.helpers.tiny_run import (
     STEPS_PER_UPDATE,
     arguments,
@@ -506,3 +507,30 @@ def test_the_end_shows_a_race_and_what_to_type(undisturbed, tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"One greedy episode .*:\nlighthouse: \d+ m \(\d+%\), ", out)
     assert f"-m kart_jax.play '{tmp_path}/my run' --episodes 10" in out
+
+
+def train_on(make, run_dir: Path, updates: int, *more: str) -> int:
+    return train.run(parse(arguments(run_dir, updates, "--workers", "serial", *more)), make)
+
+
+def test_returns_are_those_that_the_trainer_gets(tmp_path):
+    """With a wrapper that pays ten for each step."""
+    assert train_on(make_paid, tmp_path / "run", 24, "--time-limit", "1") == 0
+    last = metrics(tmp_path / "run")[-1]
+    assert last["episode/return"] == pytest.approx(10 * last["episode/length"])
+    assert last["episode/length"] == 10
+    assert last["episode/progress_m"] > 0
+
+
+def test_episodes_that_a_wrapper_ends_are_logged(tmp_path):
+    assert train_on(make_short, tmp_path / "run", 6) == 0
+    last = metrics(tmp_path / "run")[-1]
+    assert last["episode/length"] == 5
+    assert "episode/progress_m" not in last
+
+
+def test_a_reward_that_is_no_number_is_named_and_what_was_learnt_is_saved(tmp_path):
+    with pytest.raises(RuntimeError, match=r"environment 0 gave the reward nan: its reward, or"):
+        train_on(make_unlearnable, tmp_path / "run", 24)
+    assert checkpoints.steps(tmp_path / "run" / "checkpoints") == [5 * STEPS_PER_UPDATE]
+    assert len(metrics(tmp_path / "run")) == 5

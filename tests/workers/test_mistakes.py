@@ -208,3 +208,35 @@ def test_what_is_made_in_the_main_module_is_refused_at_once(tmp_path: Path) -> N
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     assert all("make is of __main__, which workers cannot import: put it" in line for line in lines)
+
+
+FEW = """
+import resource, sys
+from kart_jax.game import RaceConfig
+from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.vector_env import KartVectorEnv
+
+soft, hard = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+workers = WorkerConfig(num_envs=2, spares=30)
+try:
+    KartVectorEnv(RaceConfig(simulator="fake"), workers, 0).close()
+except ValueError as error:
+    print(error)
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > soft)
+"""
+
+
+@pytest.mark.parametrize(("limits", "refused"), [((40, 40), True), ((40, 4096), False)])
+def test_few_open_files_are_made_more_or_refused(limits: tuple[int, int], refused: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FEW, *map(str, limits)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    *told, raised = done.stdout.splitlines()
+    assert raised == str(not refused)
+    assert bool(told) == refused
+    assert not told or "allows 40 of a process: raise the limit (ulimit -n 1" in told[0]
