@@ -1,4 +1,4 @@
-"""Drive with a loaded policy: `python examples/drive.py lighthouse`, or a run's folder."""
+"""Drive an episode with a policy: `python examples/drive.py lighthouse`, or a run's folder."""
 
 import argparse
 
@@ -7,11 +7,11 @@ from kart_jax.game import RaceConfig, make_env
 
 
 def main() -> None:
-    """Race once, greedily."""
+    """Race once, with the most probable actions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("policy", help="a run's folder or a shipped policy's name")
     policy = kart_jax.load_policy(parser.parse_args().policy)
-    # Training may have begun anywhere along the track: this begins on the grid.
+    # A policy may have trained from random starts; this race begins on the grid.
     env = make_env(RaceConfig(**{**policy.race, "random_start": 0.0}))
     frames, _ = env.reset(seed=0)
     done = False

@@ -1,4 +1,4 @@
-"""Train with Stable-Baselines3 instead: `python examples/other_library.py --steps 100000`.
+"""Train with Stable-Baselines3: `python examples/other_library.py --steps 100000`.
 
 Needs `pip install -e ".[peers]"`.
 """
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 
 
 def make() -> gymnasium.Env:
-    """Four grey frames as channels, which is what image policies elsewhere take."""
+    """Return an environment with four grey frames as channels, as image policies take them."""
     env = gymnasium.make(
         "kart_jax/SuperTuxKart-v0", track="lighthouse", action_set="drive", stack=4, layout="hwc"
     )
@@ -26,7 +26,7 @@ def make() -> gymnasium.Env:
 
 
 def main() -> None:
-    """Train and save."""
+    """Train a policy and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--envs", type=int, default=4)

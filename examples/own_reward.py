@@ -1,7 +1,7 @@
-"""Train with a reward of one's own: `python examples/own_reward.py --minutes 10`.
+"""Train with your own reward: `python examples/own_reward.py --minutes 10`.
 
-It takes all flags of `kart_jax.train`. For other weights of the terms that there are,
-`--reward-weights off_road -1 drift 0.05` is enough.
+The program takes all flags of `kart_jax.train`. Other weights of the existing terms need no code:
+`--reward-weights off_road -1 drift 0.05`.
 """
 
 import sys
@@ -14,12 +14,12 @@ from kart_jax.game import RaceConfig, make_env
 
 
 class SmoothDriving(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Takes a little away whenever the action changes."""
+    """Subtract a small cost from the reward whenever the action changes."""
 
     last: Any = None
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Drive, and compare the action with the one before."""
+        """Drive, and compare the action with the last one."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         changed = self.last is not None and (action != self.last).any()
         self.last = action
@@ -27,7 +27,7 @@ class SmoothDriving(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def make(race: RaceConfig) -> gymnasium.Env[Any, Any]:
-    """What each worker runs."""
+    """Return the environment that each worker runs."""
     return SmoothDriving(make_env(race))
 
 
