@@ -157,7 +157,9 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     own = race.difficulty if config.difficulty is None else config.difficulty
     karts = config.opponents + 1
     others: list[tuple[Driver, int]] = [("ai", difficulty) for difficulty in DIFFICULTIES]
-    others += [("coach", own), ("guide", own), ("straight", own), ("random", own)]
+    if race.simulator != "fake":  # which has no coach
+        others.append(("coach", own))
+    others += [("guide", own), ("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
             yield make_trial("policy", track, config.seed + number, own, karts)

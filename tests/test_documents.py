@@ -74,7 +74,8 @@ def start(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a command in this process, as its own program; raises what it raises."""
     _, _, module, *arguments = shlex.split(command)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    for name in (module, f"{module}.__main__"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     runpy.run_module(module, run_name="__main__")
 
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_recorded_is_said(
 
 def step(steer: float, controls: Controls | None = None) -> Step:
     frames = np.full((2, 12, 16, 1), 77, np.uint8)
-    return Step(frames, [1, 1], controls or Controls(steer=steer), 0.0, {}, None)
+    return Step({"frames": frames}, [1, 1], controls or Controls(steer=steer), 0.0, {}, None)
 
 
 def lit(image: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_the_overlay_shows_the_colours_of_a_frame_and_not_its_depth_or_labels() 
     grey = np.full((2, 12, 16, 1), 77, np.uint8)
     more = np.concatenate([grey, grey + 50, grey + 100], axis=-1)
     race = replace(RACE, depth=True, labels=True)
-    plain, with_more = (replace(step(0.0), frames=frames) for frames in (grey, more))
+    plain, with_more = (replace(step(0.0), seen={"frames": frames}) for frames in (grey, more))
     expected = annotate(RACE, black, plain)
     np.testing.assert_array_equal(annotate(race, black, with_more), expected)
 

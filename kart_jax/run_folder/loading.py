@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kart_jax.policy import exported
+from kart_jax.policy.platform import check_platform
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.checkpoints import CheckpointError
@@ -21,7 +22,9 @@ def load_policy(source: str | Path) -> Policy:
     Raises:
         CheckpointError: there is no whole checkpoint, nor such a name.
         ValueError: the files are damaged.
+        RuntimeError: JAX finds no device.
     """
+    check_platform()
     folder = find_folder(source)
     if exported.is_exported(folder):
         return exported.read_policy(folder)

@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from kart_jax.config import TrainConfig
+from kart_jax.policy.platform import check_platform
 from kart_jax.validation import UserError
 
 AXIS = "devices"
@@ -57,6 +58,7 @@ class Devices:
     """The accelerators of this process, and the axis over those of all processes."""
 
     def __init__(self) -> None:
+        check_platform()
         self.local: Sequence[jax.Device] = jax.local_devices()
         mesh = Mesh(np.array(self.local), (AXIS,))
         self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))

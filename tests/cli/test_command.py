@@ -153,3 +153,31 @@ def test_the_real_game_needs_no_standard_output(tmp_path: Path) -> None:
     done = run_closed("kart_jax.play", *driver, closed=">&-")
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size > 0
+
+
+def test_a_platform_that_jax_cannot_use_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kart_jax.play", str(write_tiny_policy(tmp_path / "tiny"))],
+        env=os.environ | {"JAX_PLATFORMS": "rocm"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: JAX finds no device of JAX_PLATFORMS=")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
+    policy = write_tiny_policy(tmp_path / "tiny")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kart_jax.play", str(policy), "--episodes", "1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from kart_jax.cli.command import UNFINISHED
 from kart_jax.config import RunConfig, TrainConfig
 from kart_jax.evaluation.evaluator import Evaluator
 from kart_jax.policy.policy import PolicySpec
@@ -134,7 +135,7 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
         return metrics(0.5, 0.5, 30.0)
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
-    train_in(tmp_path, CONFIG)
+    train_in(tmp_path, CONFIG, UNFINISHED)
     assert checkpoints.latest(tmp_path / "checkpoints").name == "64"
     train_in(tmp_path, replace(CONFIG, run=replace(CONFIG.run, resume=True)))
     evaluated = [line["step"] for line in read_metrics(tmp_path) if "eval/return" in line]

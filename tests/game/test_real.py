@@ -90,7 +90,7 @@ def test_what_is_not_installed_is_refused_before_the_game_starts(field: str, val
 )
 def test_reset_refuses_what_it_cannot_do(run: Run, options: dict[str, Any]) -> None:
     error = run(scenarios.message, scenarios.drive, PATIENT, [], 0, options)
-    assert error.startswith("ValueError"), error
+    assert error.startswith("UserError"), error
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_reset_refuses_what_it_cannot_do(run: Run, options: dict[str, Any]) -> N
 def test_step_refuses_what_is_no_action(run: Run, action_set: ActionSetName, action: Any) -> None:
     config = replace(PATIENT, action_set=action_set)
     error = run(scenarios.message, scenarios.drive, config, [action])
-    assert error.startswith("ValueError: action = "), error
+    assert error.startswith("UserError: action = "), error
 
 
 def test_tracks_change_within_a_process_in_both_directions(run: Run) -> None:

@@ -47,9 +47,9 @@ def arguments(run_dir: Path, updates: int, *more: str) -> list[str]:
     return ["--run-dir", str(run_dir), "--total-steps", steps, *TINY, *more]
 
 
-def train_in(folder: Path, config: TrainConfig) -> None:
+def train_in(folder: Path, config: TrainConfig, status: int = 0) -> None:
     """Train in this process, in a folder that is empty or holds the run to resume."""
-    assert train.run(replace(config, run=replace(config.run, run_dir=folder))) == 0
+    assert train.run(replace(config, run=replace(config.run, run_dir=folder))) == status
 
 
 def start(

@@ -40,7 +40,7 @@ def test_stacks_begin_anew_with_each_episode() -> None:
     samples = Samples(stack=3)
     samples.extend([numbered(10, 2), numbered(20, 3)])
     samples.extend([numbered(30, 1)])
-    stacks = samples.stacks(np.arange(6))[:, :, 0, 0, 0]
+    stacks = samples.observations(np.arange(6))["frames"][:, :, 0, 0, 0]
     expected = [[10, 10, 10], [10, 10, 11], [20, 20, 20], [20, 20, 21], [20, 21, 22], [30] * 3]
     assert stacks.tolist() == expected
     assert samples.ended.tolist() == [False, True, False, False, True, True]
@@ -53,7 +53,7 @@ def test_frames_are_held_once() -> None:
     tracemalloc.start()
     for number in range(4):
         samples.extend([numbered(0, 100), numbered(0, 100)])
-        samples.stacks(np.arange(64))
+        samples.observations(np.arange(64))
         rounds.append((tracemalloc.get_traced_memory(), (number + 1) * size))
         tracemalloc.reset_peak()
     tracemalloc.stop()
@@ -66,16 +66,17 @@ def test_frames_are_held_once() -> None:
 def test_returns_are_discounted_to_the_episodes_end() -> None:
     samples = Samples(stack=3)
     samples.extend([numbered(0, 3), numbered(0, 2)])
-    assert np.asarray(discounted_returns(samples, PLAIN)).tolist() == [1.75, 1.5, 1, 1.5, 1]
+    assert np.asarray(discounted_returns(samples, PLAIN)[0]).tolist() == [1.75, 1.5, 1, 1.5, 1]
 
 
 def test_returns_are_scaled_as_ppo_scales_rewards() -> None:
     samples = Samples(stack=3)
     samples.extend([numbered(0, 3), numbered(0, 2)])
     running = np.array([1, 1.5, 1.75, 1, 1.5])
-    scaled = discounted_returns(samples, PPOConfig(discount=0.5, normalise_rewards=True))
+    scaled, scale = discounted_returns(samples, PPOConfig(discount=0.5, normalise_rewards=True))
     expected = np.array([1.75, 1.5, 1, 1.5, 1]) / running.std()
     np.testing.assert_allclose(scaled, expected, rtol=1e-3)
+    assert float(scale.variance) ** 0.5 == pytest.approx(running.std(), rel=1e-3)
 
 
 def bright_left_or_right(count: int, seed: int) -> Demonstration:
@@ -106,9 +107,9 @@ def test_it_learns_what_the_guide_does_and_what_it_is_worth(taught: Any) -> None
     policy = Policy(SPEC, jax.device_get(cloner.variables), {})
     samples = Samples(stack=3)
     samples.extend([unseen])
-    stacks = samples.stacks(np.arange(50))
-    assert (policy.act(stacks) == unseen.actions).all(-1).mean() > 0.9
-    values = policy.value(stacks)
+    seen = samples.observations(np.arange(50))
+    assert (policy.act(seen) == unseen.actions).all(-1).mean() > 0.9
+    values = policy.value(seen)
     assert values[unseen.rewards == 1].mean() > values[unseen.rewards == 0].mean() + 0.4
 
 
@@ -117,7 +118,7 @@ def test_every_choice_stays_possible(taught: Any) -> None:
     samples = Samples(stack=3)
     samples.extend([bright_left_or_right(50, seed=98)])
     policy = Policy(SPEC, jax.device_get(cloner.variables), {})
-    logits, _ = policy.logits_and_values(samples.stacks(np.arange(50)))
+    logits, _ = policy.logits_and_values(samples.observations(np.arange(50)))
     no_throttle = np.asarray(jax.nn.softmax(logits[:, :2]))[:, 0].mean()
     assert 0.004 < no_throttle < 0.02  # the guide never lets go; half of `LABEL_SMOOTHING`
 
@@ -134,7 +135,7 @@ def test_agreement_is_with_the_guide_not_with_the_noise(
     samples.extend([numbered(0, 64)])
     cloner = Cloner(PolicySpec(NETWORK, actions, (3, 12, 16, 1)), PLAIN, 0.0, 1, seed=0)
     policy = Policy(cloner._spec, jax.device_get(cloner.variables), {})
-    samples.actions = np.asarray(policy.act(samples.stacks(np.arange(64))))
+    samples.actions = np.asarray(policy.act(samples.observations(np.arange(64))))
     figures = cloner.learn(samples, batch=64, steps=1, check=lambda: None)
     assert figures["same"] == 1.0
 

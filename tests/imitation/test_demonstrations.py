@@ -1,5 +1,6 @@
 """What the guide tells belongs to the frames it is told for, whoever drives."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ SHORT = replace(RACE, time_limit=3.0)
 WORKERS = WorkerConfig(num_envs=4, workers="serial")
 
 
-def straight_on(stacks: NDArray[np.uint8]) -> NDArray[Any]:
+def straight_on(seen: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    stacks = seen["frames"]
     assert stacks.shape[1:] == (3, 12, 16, 1)
     return np.tile([1, 1], (len(stacks), 1))
 

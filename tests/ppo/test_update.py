@@ -280,7 +280,7 @@ def test_rewards_are_scaled_for_the_advantages_and_the_sums_carried_on():
     for start in (0, 8):
         part = slice(start, start + 8)
         rollout = collect(ppo, state, script, rollout, start)
-        newest = (script.frames[start + 8], script.first[start + 8])
+        newest = (script.seen(start + 8), script.first[start + 8])
         state, batch, (rollout,), _ = jax.jit(ppo.prepare)(
             state, [rollout], [script.outcomes(part)], [newest]
         )

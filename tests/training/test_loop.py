@@ -104,7 +104,8 @@ STUCK = """
 import sys, time
 from kart_jax import train
 from kart_jax.run_folder.checkpoints import Checkpoints
-Checkpoints._save = lambda *_: time.sleep(float(sys.argv.pop(1)))
+seconds = float(sys.argv.pop(1))
+Checkpoints._save = lambda *_: time.sleep(seconds)
 if __name__ == "__main__":
     sys.exit(train.main(sys.argv[1:]))
 """
@@ -465,7 +466,7 @@ def test_a_lost_terminal_saves_what_was_learnt(tmp_path):
     wait_for_updates(process, run_dir, 3)
     gone.set()
     reader.join()  # closes the terminal
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == UNFINISHED
     [step] = checkpoints.steps(run_dir / "checkpoints")
     assert step == metrics(run_dir)[-1]["step"]
 

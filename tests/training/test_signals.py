@@ -112,7 +112,7 @@ def test_a_terminal_that_goes_is_a_request_however_often_it_is_told():
 def test_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopRequest() as stop:
+        with StopRequest(GRACE) as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             stop.check()
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -124,7 +124,7 @@ def test_another_thread_listens_to_nothing():
     before = [signal.getsignal(number) for number in STOPPING]
 
     def listen() -> None:
-        with StopRequest() as stop:
+        with StopRequest(GRACE) as stop:
             stop.check()
             heard.append([signal.getsignal(number) for number in STOPPING])
 
