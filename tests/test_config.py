@@ -153,3 +153,13 @@ def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[st
         parse(["--clip-range", "-1"])
     assert stopped.value.code == 2
     assert "clip_range = -1.0 is not allowed" in capsys.readouterr().err
+
+
+@pytest.mark.real_game
+def test_all_stands_for_all_tracks() -> None:
+    tracks = parse(["--track", "all", "--laps", "2"]).race.track
+    assert len(tracks) == 21
+    assert tracks == tuple(sorted(tracks))
+    weights = [str(n) for n in range(21)]
+    race = parse(["--track", "all", "--track-weights", *weights]).race
+    assert dict(zip(race.track, race.track_weights, strict=True))["abyss"] == 0

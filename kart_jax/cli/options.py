@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import tyro
@@ -33,7 +34,7 @@ def parse_all(
     arguments: Sequence[str] | None = None, program: str = PROGRAM
 ) -> tuple[TrainConfig, ClusterConfig]:
     """As `parse`, and what the command line says of the processes that take part."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _all_tracks(sys.argv[1:] if arguments is None else arguments)
     usage = f"{program} [OPTIONS], see --help"
     presets, first = (
         argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
@@ -58,10 +59,16 @@ def parse_all(
         prog=program,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    train: TrainConfig = parsed.train
-    if train.race.simulator != "fake":
-        train = replace(train, race=replace(train.race, track=expand_tracks(train.race.track)))
-    return train, parsed.cluster
+    return parsed.train, parsed.cluster
+
+
+def _all_tracks(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the names of all tracks for `--track all`, before each gets its weight."""
+    words = list(arguments)
+    for place, pair in enumerate(pairwise(words)):
+        if pair == ("--track", "all"):
+            return [*words[: place + 1], *expand_tracks(["all"]), *words[place + 2 :]]
+    return words
 
 
 def _defaults(preset: str | None, known: argparse.Namespace) -> TrainConfig:
