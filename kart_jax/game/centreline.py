@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,6 @@ REACH = 40.0
 """Metres of road, before and after its last place, within which a kart is looked for."""
 STRAY = 15.0
 """Metres beyond the road's edge from which on a kart is nowhere on the track."""
-TURN = math.radians(30)
-"""Change of the road's heading that counts as a turn."""
-HORIZON = 200
-"""Metres ahead within which the next turn is looked for."""
 
 
 @dataclass(frozen=True)
@@ -153,23 +148,19 @@ class CentreLine:
         )
         return self.start[node] + part * self.span[node], float(self.headings[node])
 
-    def turn(self, along: float, ahead: float) -> float:
-        """How far the road has turned `ahead` metres further on: radians, right positive."""
-        here, there = (int(metres % self.length) for metres in (along, along + ahead))
-        last = len(self._headings) - 1
-        change = self._headings[min(there, last)] - self._headings[min(here, last)]
-        return (change + math.pi) % (2 * math.pi) - math.pi
+    def follow(self, place: Place, metres: float) -> tuple[Floats, float]:
+        """The point [3] so many metres of road ahead of a place, and the heading there.
 
-    def to_next_turn(self, along: float) -> float:
-        """Metres until the road's heading has changed by `TURN`, `HORIZON` at most."""
-        window = (int(along) + np.arange(HORIZON)) % len(self._headings)
-        change = np.abs(np.unwrap(self._headings[window] - self._headings[window[0]]))
-        return float(np.argmax(np.append(change, TURN) >= TURN))
-
-    @cached_property
-    def _headings(self) -> Floats:
-        """The road's heading at every metre of the lap."""
-        return np.array([self.point(float(metre))[1] for metre in range(int(self.length) + 1)])
+        From the place's own segment on, by the first way where the road forks: branches that run
+        side by side share their distances from the start, but not their points.
+        """
+        start, end = self.from_start[place.node].tolist()
+        node, left = place.node, place.along - start + metres
+        while left > (length := max(end - start, 1e-3)):
+            left -= length
+            node = self.successors[node][0]
+            start, end = self.from_start[node].tolist()
+        return self.start[node] + left / length * self.span[node], float(self.headings[node])
 
     def _stretch(self, nodes: Indices) -> Stretch:
         span = self.span[nodes]

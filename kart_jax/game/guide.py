@@ -101,7 +101,7 @@ class Guide:
                 eighth faster, and harder to do well.
         """
         reach = max(LOOK_AHEAD * kart.speed, SHORTEST)
-        target, _ = self._line.point((place.along + reach) % self._line.length)
+        target, _ = self._line.follow(place, reach)
         nitro = self._nitro_near(place, kart.speed)
         angle = _angle_to(target if nitro is None else nitro, kart)
         off = _turned(kart.heading - place.direction)
@@ -120,9 +120,9 @@ class Guide:
 
     def _drift(self, place: Place, kart: KartState, wanted: float) -> float | None:
         """How to steer in a drift, None for no drift; `wanted` is the steering without."""
-        turn = self._line.turn(
-            place.along + TURN_FROM * kart.speed, (TURN_TO - TURN_FROM) * kart.speed
-        )
+        _, begins_at = self._line.follow(place, TURN_FROM * max(kart.speed, 0.0))
+        _, ends_at = self._line.follow(place, TURN_TO * max(kart.speed, 0.0))
+        turn = _turned(ends_at - begins_at)
         side = math.copysign(1.0, turn)
         into = side * wanted
         if kart.skid > 1.0:

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kart_jax.game.centreline import HORIZON, TURN, CentreLine, Place
+from kart_jax.game.centreline import CentreLine, Place
 
 Floats = npt.NDArray[np.float64]
+
+TURN = math.radians(30)
+"""Change of the road's heading that counts as a turn."""
+HORIZON = 200
+"""Metres ahead within which the next turn is looked for."""
 
 
 @dataclass(frozen=True)

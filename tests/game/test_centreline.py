@@ -149,10 +149,23 @@ def test_a_kart_is_followed_into_the_other_branch_of_a_fork() -> None:
     assert progress.along == pytest.approx(29.0, abs=0.5)
 
 
-def test_turns_ahead(ring: CentreLine) -> None:
-    assert ring.turn(20.0, 100.0) == pytest.approx(100.0 / RADIUS, abs=0.1)
-    assert ring.turn(390.0, 50.0) == pytest.approx(50.0 / RADIUS, abs=0.1)
-    assert ring.to_next_turn(20.0) == pytest.approx(math.radians(30) * RADIUS, abs=6.0)
+def test_the_road_is_followed_over_the_start_line_and_around(ring: CentreLine) -> None:
+    point, heading = ring.follow(ring.locate(ring_point(391.0)), 37.0)
+    there, expected = ring.point(28.0)
+    np.testing.assert_allclose(point, there, atol=0.01)
+    assert heading == pytest.approx(expected)
+
+
+def test_a_branch_is_followed_from_within_and_the_first_one_from_before() -> None:
+    """Two branches share their distances from the start."""
+    nodes = [[[0, 0, 0], [0, 0, 10]], [[0, 0, 10], [0, 0, 30]], [[0, 0, 10], [20, 0, 10]]]
+    line = CentreLine(
+        nodes, [[0, 10], [10, 30], [10, 30]], np.full(3, 5.0), [[1, 2], [0], [0]], 30.0
+    )
+    np.testing.assert_allclose(line.follow(line.locate([0, 0, 5]), 15.0)[0], [0, 0, 20])
+    point, heading = line.follow(line.locate([5, 0, 10]), 10.0)
+    np.testing.assert_allclose(point, [15, 0, 10])
+    assert heading == pytest.approx(math.pi / 2)
 
 
 def test_a_start_in_the_second_half_of_a_lap_is_not_before_the_line(ring: CentreLine) -> None:
