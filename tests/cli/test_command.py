@@ -73,7 +73,7 @@ def test_an_interrupt_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     ("module", "statuses"),
     [
         ("train --help-all", {CLOSED_PIPE}),
-        ("summary", {1}),  # rich sees to it
+        ("summary", {1, CLOSED_PIPE}),  # rich sees to it, in newer releases
         ("data --help", {0, CLOSED_PIPE}),  # argparse did, in the first releases of each Python
     ],
 )
