@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import report
+from benchmarks.report import add_json, report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
 from kart_jax.game.env import KartEnv
@@ -116,7 +116,9 @@ def main() -> None:
     parser.add_argument("--track", default="lighthouse")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="*", default=[2, 8, 16])
+    add_json(parser)
     options = parser.parse_args()
+    write_to(options.json)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         rows = pool.submit(environment, options.track, options.rounds).result()
