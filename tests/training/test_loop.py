@@ -463,10 +463,14 @@ def test_a_lost_terminal_saves_what_was_learnt(tmp_path):
     os.close(theirs)
     reader = threading.Thread(target=read_all, args=(ours, gone := threading.Event()))
     reader.start()
-    wait_for_updates(process, run_dir, 3)
-    gone.set()
-    reader.join()  # closes the terminal
-    assert process.wait(timeout=60) == UNFINISHED
+    try:
+        wait_for_updates(process, run_dir, 3)
+        gone.set()
+        reader.join()  # closes the terminal
+        assert process.wait(timeout=60) == UNFINISHED
+    finally:
+        gone.set()
+        process.kill()
     [step] = checkpoints.steps(run_dir / "checkpoints")
     assert step == metrics(run_dir)[-1]["step"]
 
