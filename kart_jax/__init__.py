@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kart_jax.run_folder.loading import load_policy
 
 __all__ = ["load_policy"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 ENV_ID = "kart_jax/SuperTuxKart-v0"
 if ENV_ID not in registry:

@@ -156,6 +156,13 @@ class TrainConfig:
             self.race.observation,
             f"{needed}: actor = {self.network.actor!r} and critic = {self.network.critic!r}",
         )
+        tracks, envs = len(self.race.track), self.workers.num_envs
+        check(
+            self.race.draws or envs >= tracks,
+            "num_envs",
+            envs,
+            f"at least {tracks}, one for each track: without drawing an environment keeps its track",
+        )
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
 
     @property

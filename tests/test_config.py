@@ -155,6 +155,14 @@ def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[st
     assert "clip_range = -1.0 is not allowed" in capsys.readouterr().err
 
 
+def test_without_drawing_each_track_needs_an_environment() -> None:
+    tracks = [str(n) for n in range(17)]
+    flags = ["--preset", "coach", "--simulator", "fake", "--track", *tracks]
+    with pytest.raises(ValueError, match="num_envs = 16 .* at least 17, one for each track"):
+        parse(flags)
+    assert parse([*flags, "--num-envs", "18"]).workers.num_envs == 18
+
+
 @pytest.mark.real_game
 def test_all_stands_for_all_tracks() -> None:
     tracks = parse(["--track", "all", "--laps", "2"]).race.track
