@@ -1,5 +1,5 @@
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -156,11 +156,12 @@ def test_a_wrong_flag_ends_with_a_word_about_it(capsys: pytest.CaptureFixture[st
 
 
 def test_without_drawing_each_track_needs_an_environment() -> None:
-    tracks = [str(n) for n in range(17)]
-    flags = ["--preset", "coach", "--simulator", "fake", "--track", *tracks]
-    with pytest.raises(ValueError, match="num_envs = 16 .* at least 17, one for each track"):
-        parse(flags)
-    assert parse([*flags, "--num-envs", "18"]).workers.num_envs == 18
+    coach = PRESETS["coach"]
+    race = replace(coach.race, track=tuple(str(n) for n in range(17)))
+    with pytest.raises(ValueError, match=r"num_envs = 16 .* at least 17, one for each track"):
+        replace(coach, race=race)
+    replace(coach, race=race, workers=replace(coach.workers, num_envs=18))
+    replace(PRESETS["cpu"], race=replace(PRESETS["cpu"].race, track=race.track))
 
 
 @pytest.mark.real_game
