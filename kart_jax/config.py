@@ -161,7 +161,7 @@ class TrainConfig:
             self.race.draws or envs >= tracks,
             "num_envs",
             envs,
-            f"at least {tracks}, one for each track: without drawing an environment keeps its track",
+            f"at least {tracks}, one for each track: without drawing, each keeps its track",
         )
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
 
