@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -19,6 +21,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 FLAG = "--xla_backend_optimization_level"
 if FLAG not in (flags := os.environ.get("XLA_FLAGS", "")):
     os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=0".strip()
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start hear signals, which a background job or nohup ignores."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module", autouse=True)

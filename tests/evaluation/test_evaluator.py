@@ -137,6 +137,6 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
     train_in(tmp_path, CONFIG, UNFINISHED)
     assert checkpoints.latest(tmp_path / "checkpoints").name == "64"
-    train_in(tmp_path, replace(CONFIG, run=replace(CONFIG.run, resume=True)))
+    train_in(tmp_path, replace(CONFIG, run=replace(CONFIG.run, resume=True, run_dir=tmp_path)))
     evaluated = [line["step"] for line in read_metrics(tmp_path) if "eval/return" in line]
     assert evaluated == [32, 64, 96]

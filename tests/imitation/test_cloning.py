@@ -58,7 +58,7 @@ def test_frames_are_held_once() -> None:
         tracemalloc.reset_peak()
     tracemalloc.stop()
     for (held, peak), frames in rounds:
-        assert held < 1.4 * frames
+        assert held < 1.4 * frames + 8_000  # what else an episode has
         # A round's are made of float64 by this test, and a batch is three frames a step.
         assert peak < frames + 12 * size
 

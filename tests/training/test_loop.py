@@ -445,7 +445,8 @@ class TestRefusals:
     def test_a_run_that_is_being_written(self, undisturbed, capsys):
         with (undisturbed / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            status, err = run(capsys, "--resume", "--run-dir", str(undisturbed))
+            more = ("--total-steps", str((UPDATES + 1) * STEPS_PER_UPDATE))
+            status, err = run(capsys, "--resume", "--run-dir", str(undisturbed), *more)
         assert status == 1
         assert "being written by another process" in err
 
