@@ -87,7 +87,7 @@ def soak(folder: Path, kills: int, updates: int, moments: random.Random) -> dict
         "kills": len(reached),
         "steps": updates * STEPS_PER_UPDATE,
         "steps_saved_at_each_kill": reached,
-        "warnings": output.count("passed over"),
+        "warnings": output.count("damaged: skipped"),
         "same": difference is None,
         "difference": difference,
     }

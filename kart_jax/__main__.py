@@ -13,7 +13,7 @@ COMMANDS = {
     "evaluate": "measure how well a policy races, beside the game's AI and others.",
     "saliency": "film where a policy looks while it drives.",
     "record": "save demonstrations of the game's AI or of a policy, in one file.",
-    "runs": "list runs with their best figures.",
+    "runs": "list runs with their best metrics.",
     "plot": "draw learning curves of runs, and the driven lines of evaluations.",
     "export": "write a checkpoint's policy as a folder of plain files, to share.",
     "summary": "print a preset's network, layer by layer.",

@@ -41,16 +41,16 @@ class RunConfig:
     run_dir: Path | None = None
     """Where to write; by default a new folder in `runs/`."""
     resume: bool = False
-    """Go on with the run in run_dir from its last checkpoint, with its configuration."""
+    """Resume the run in run_dir from its last checkpoint, with its configuration."""
     init_from: Path | None = None
     """A run, checkpoint, exported folder or shipped policy's name to begin with."""
     checkpoint_steps: int = 20_000
     """Policy steps between checkpoints."""
     grace: float = 9.0
-    """Seconds from a request to stop until the process ends as it is; fewer than whoever asks
+    """Seconds from a request to stop until the process is ended by force; fewer than the requester
     waits (Docker: 10, Kubernetes: 30), more than a gradient step and a save take."""
     keep: int = 3
-    """Checkpoints to keep, newest first; the best one is kept too."""
+    """Checkpoints to keep, newest first, beside the best one."""
     eval_steps: int = 0
     """Policy steps between evaluations, greedy and from fixed seeds, which find the best
     checkpoint; 0: none."""
@@ -99,13 +99,13 @@ class ClusterConfig:
     """
 
     distributed: bool = False
-    """This is one of several processes, as SLURM, Kubernetes or a TPU tell, or these flags."""
+    """Train in several processes, which SLURM, Kubernetes, a TPU or the flags below define."""
     coordinator: str | None = None
-    """HOST:PORT of process 0, a free port there, where no cluster tells it."""
+    """HOST:PORT of process 0, with a free port there, where no cluster defines it."""
     num_processes: int | None = None
-    """How many processes there are, where no cluster tells it."""
+    """The number of processes, where no cluster defines it."""
     process_id: int | None = None
-    """Which of them this is, from 0, where no cluster tells it."""
+    """The number of this process, from 0, where no cluster defines it."""
     heartbeat: int = 30
     """Seconds without a sign of life after which a process is lost and the others end."""
 
@@ -148,10 +148,12 @@ class TrainConfig:
         shift = self.ppo.random_shift
         check("frames" in self.network.sees or not shift, "random_shift", shift, "0 without frames")
         check(self.race.layout == "thwc", "layout", self.race.layout, "thwc to train")
-        shown = {"frames", "state"} if self.race.observation == "both" else {self.race.observation}
+        observed = (
+            {"frames", "state"} if self.race.observation == "both" else {self.race.observation}
+        )
         needed = "both" if len(self.network.sees) == 2 else self.network.actor
         check(
-            self.network.sees <= shown,
+            self.network.sees <= observed,
             "observation",
             self.race.observation,
             f"{needed}: actor = {self.network.actor!r} and critic = {self.network.critic!r}",
@@ -195,12 +197,12 @@ class TrainConfig:
         return STATE_SIZE if "state" in self.network.sees else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, by part."""
+        """Return plain values for JSON, by part."""
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
-        """The inverse of `to_dict`.
+        """Return the configuration that `to_dict` wrote.
 
         Raises:
             ValueError: a part or a field is not known to this version.
@@ -226,18 +228,18 @@ def _part(kind: type, values: dict[str, Any]) -> Any:
 def _without_old_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """Return a saved part as this version names it.
 
-    Version 0.1 said `state_vector` for `observation`, and `seed` for the preset `reference`.
+    Version 0.1 named them `state_vector` for `observation`, and `seed` for the preset `reference`.
     """
     if kind is RaceConfig and "state_vector" in values:
-        kept = {name: value for name, value in values.items() if name != "state_vector"}
-        return {"observation": "both" if values["state_vector"] else "frames", **kept}
+        others = {name: value for name, value in values.items() if name != "state_vector"}
+        return {"observation": "both" if values["state_vector"] else "frames", **others}
     if kind is RunConfig and values.get("preset") == SEED:
         return {**values, "preset": "reference"}
     return values
 
 
 def race_of(values: dict[str, Any]) -> RaceConfig:
-    """The race that a policy was trained on, of plain values.
+    """Return the race configuration of a policy, from the plain values saved with it.
 
     Raises:
         ValueError: a field is not known to this version.
@@ -334,7 +336,7 @@ def load(path: Path) -> TrainConfig:
     try:
         return TrainConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give the folder of an earlier run") from None
+        raise UserError(f"{path} does not exist: name the folder of an earlier run") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not a saved configuration: {error}") from None
     except (ValueError, TypeError, AttributeError) as error:  # the latter: values of wrong types

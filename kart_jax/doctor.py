@@ -1,6 +1,6 @@
 """`python -m kart_jax.doctor`: check a machine before training on it.
 
-One line for each check, with the remedy where something is amiss. The exit status is 1 if
+One line for each check, with a remedy for each problem. The exit status is 1 if
 training cannot run.
 """
 
@@ -57,7 +57,7 @@ class Check:
 
 
 def check_python() -> Check:
-    """Is Python new enough?"""
+    """Check that Python is new enough."""
     found = f"{platform.python_version()} on {platform.platform()}"
     if sys.version_info < system.PYTHON:
         needed = ".".join(map(str, system.PYTHON))
@@ -66,7 +66,7 @@ def check_python() -> Check:
 
 
 def check_jax() -> Check:
-    """Which devices does JAX see, and does it miss a GPU?"""
+    """Check which devices JAX sees, and whether it misses a GPU."""
     result = _probe("jax_devices")
     if isinstance(result, str):
         return Check("JAX", "FAILED", result, "install it anew: pip install -e .")
@@ -82,7 +82,7 @@ def check_jax() -> Check:
 
 
 def check_data() -> Check:
-    """Is there game data of the engine's version?"""
+    """Check that there is game data of the engine's version."""
     try:
         folder = find_data()
     except DataError as error:
@@ -93,7 +93,7 @@ def check_data() -> Check:
 
 
 def check_libraries(config: TrainConfig) -> Check:
-    """Are the system's libraries there that the game links to, or draws with where it does?"""
+    """Check that the system's libraries are there that the game links to or draws with."""
     missing = system.missing_packages()
     remedy = f"as root: {system.install_command(missing)}" if missing else ""
     if config.race.draws or system.GLIB in missing:
@@ -107,31 +107,31 @@ def check_libraries(config: TrainConfig) -> Check:
 
 
 def check_memory(config: TrainConfig) -> Check:
-    """Is there memory for the workers, and for what imitation learns from?"""
+    """Check that there is memory for the workers and for what imitation learns from."""
     each = WORKER_MEMORY if config.race.draws else UNDRAWN_MEMORY
     free, spares = free_memory(), config.workers.spares
-    processes, shown = config.workers.num_envs + spares, config.imitation_memory
+    processes, imitation = config.workers.num_envs + spares, config.imitation_memory
     found = f"{_size(free)} free, {processes} workers take {_size(processes * each)}"
-    if shown:
-        found += f", imitation {_size(shown)}"
-    if free < processes * each + shown:
-        fit = (free - shown) // each - spares
+    if imitation:
+        found += f", imitation {_size(imitation)}"
+    if free < processes * each + imitation:
+        fit = (free - imitation) // each - spares
         remedy = f"train with --num-envs {fit} or fewer" if fit > 0 else "free some memory"
-        if shown > free // 2:
+        if imitation > free // 2:
             remedy = "train with fewer --imitation-steps or smaller frames"
         return Check("memory", "FAILED", found, remedy)
     return Check("memory", "ok", found)
 
 
 def check_shared_memory(config: TrainConfig) -> Check:
-    """Can the memory be had that the workers' observations travel through?
+    """Check that there is shared memory for the workers' observations.
 
     It has no name in /dev/shm, so a container's 64 MB there are no limit to it.
     """
     race = config.race
     frame = race.height * race.width * race.channels if race.draws else 0
     state = 4 * SIZE if race.observation != "frames" else 0
-    # Twice: an ended episode's last observation is kept beside the next one's first.
+    # Twice: an ended episode's last observation is stored beside the next one's first.
     needed = 2 * config.workers.num_envs * (frame + state)
     try:
         block = os.memfd_create("kart_jax-doctor")
@@ -140,13 +140,13 @@ def check_shared_memory(config: TrainConfig) -> Check:
         finally:
             os.close(block)
     except OSError as error:
-        remedy = "let the container use memfd_create, or give it more memory"
+        remedy = "let the container use memfd_create, or allow it more memory"
         return Check("shared memory", "FAILED", f"no {_size(needed)}: {error}", remedy)
     return Check("shared memory", "ok", f"{_size(needed)} for observations")
 
 
 def check_disk() -> Check:
-    """Is there room for a run?"""
+    """Check that there is room for a run."""
     free = shutil.disk_usage(Path.cwd()).free
     found = f"{_size(free)} free in {Path.cwd()}"
     if free < RUN_DISK:
@@ -156,7 +156,7 @@ def check_disk() -> Check:
 
 
 def check_race(config: TrainConfig) -> Check:
-    """Does the game race without drawing, and how fast? Tried in a process of its own."""
+    """Race without drawing, in a process of its own, and measure the speed."""
     result = _probe("step_rate", config.run.preset)
     if isinstance(result, str):
         remedy = "see to the FAILED lines above; the last words of the game are printed here"
@@ -166,7 +166,7 @@ def check_race(config: TrainConfig) -> Check:
 
 
 def check_frame(config: TrainConfig) -> Check:
-    """Does the game draw, and how fast? Tried in a process of its own, as it may kill it."""
+    """Draw frames, in a process of its own, which drawing may kill; measure the speed."""
     result = _probe("frame_rate", config.run.preset)
     race = config.race
     size = f"{race.width} x {race.height}"
@@ -251,7 +251,7 @@ def _probe(function: str, *arguments: str) -> dict[str, Any] | str:
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_SECONDS} s"
     if run.returncode:
-        words = run.stderr.strip().splitlines() or ["without a word"]
+        words = run.stderr.strip().splitlines() or ["no message"]
         return f"the process ended with status {run.returncode}: {words[-1]}"
     answer: dict[str, Any] = json.loads(run.stdout)
     return answer
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each check; return 1 if training cannot run, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m kart_jax.doctor",
-        description="Check whether this machine can train; a remedy for everything amiss.",
+        description="Check whether this machine can train; with a remedy for each problem.",
     )
     parser.add_argument(
         "--preset", type=preset_name, choices=list(PRESETS), default="cpu", help="as for training"
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verdict(failed: set[str]) -> str:
-    """What a machine can do where these checks failed."""
+    """Say what a machine can do where these checks failed."""
     if not failed:
         return "This machine can train."
     if failed <= {"libraries", "one frame"}:

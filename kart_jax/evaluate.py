@@ -64,7 +64,7 @@ class EvaluateConfig:
     workers: int = 2
     """Races at once."""
     json: Path | None = None
-    """Write figures, episodes and driven paths to this file."""
+    """Write statistics, episodes and driven paths to this file."""
     plot: Path | None = None
     """Plot the driven lines, and the drivers side by side, to this folder."""
 
@@ -91,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_plots()
         config.plot.mkdir(parents=True, exist_ok=True)
     report, whole = evaluate(config)
-    for track, figures in report["tracks"].items():
-        Console().print(_table(track, figures, report["settings"]))
+    for track, statistics in report["tracks"].items():
+        Console().print(_table(track, statistics, report["settings"]))
     if not whole:
         return INTERRUPTED
     if config.json is not None:
@@ -103,13 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def evaluate(config: EvaluateConfig) -> tuple[dict[str, Any], bool]:
-    """Drive all episodes, or those until Ctrl-C, and tell of each.
+    """Drive all episodes, or those until Ctrl-C, and print a line for each.
 
     Returns:
         The report that `--json` writes, and whether all was driven.
 
     Raises:
-        ValueError: a track or a value is not to be had.
+        ValueError: a track or a value is not available.
         CheckpointError: there is no such policy.
         WorkersLostError: the game cannot run.
     """
@@ -150,7 +150,7 @@ def _drive(
 
 
 def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
-    """The policy's episodes on each track, then the other drivers'."""
+    """Yield the policy's episodes on each track, then the other drivers'."""
     tracks = (
         race.track if config.tracks is None else expand_tracks(",".join(config.tracks).split(","))
     )
@@ -172,14 +172,14 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
 def report(
     config: EvaluateConfig, race: RaceConfig, results: Sequence[TrialResult]
 ) -> dict[str, Any]:
-    """The figures of each track that the policy drove, its other drivers' under `baselines`."""
+    """Return each track's statistics of the policy; other drivers' are under `baselines`."""
     tracks: dict[str, Any] = {}
     for track in dict.fromkeys(r.trial.track for r in results if r.trial.driver == "policy"):
         here = [r for r in results if r.trial.track == track]
         drivers: dict[str, list[TrialResult]] = {}
         for result in here:
             drivers.setdefault(_name(result.trial), []).append(result)
-        figures = {
+        statistics = {
             name: {
                 **episode_statistics([r.episode for r in driven], race.laps),
                 "episodes": [r.to_dict() for r in driven],
@@ -187,10 +187,10 @@ def report(
             for name, driven in drivers.items()
         }
         if config.baseline_episodes and config.opponents == 0:
-            figures |= _record(track, race)
+            statistics |= _record(track, race)
         tracks[track] = {
-            **figures.pop("policy"),
-            "baselines": figures,
+            **statistics.pop("policy"),
+            "baselines": statistics,
             "outline": here[0].outline,
         }
     own = next(list_trials(config, race))
@@ -207,7 +207,7 @@ def report(
 
 
 def _record(track: str, race: RaceConfig) -> dict[str, Any]:
-    """The human world record as one more driver, by its name, where the data has one.
+    """Return the human world record as one more driver, by its name, where the data has one.
 
     Its laps are the first ones, from standing, of a time trial at its own difficulty.
     """
@@ -229,8 +229,8 @@ def _record(track: str, race: RaceConfig) -> dict[str, Any]:
         "path": record.path(seconds, PATH_SECONDS),
     }
     name = f"human record {record.difficulty}"
-    figures = {**episode_statistics([episode], race.laps), "finish_rate_interval": None}
-    return {name: {**figures, "episodes": [episode]}}
+    statistics = {**episode_statistics([episode], race.laps), "finish_rate_interval": None}
+    return {name: {**statistics, "episodes": [episode]}}
 
 
 def _name(trial: Trial) -> str:
@@ -238,7 +238,7 @@ def _name(trial: Trial) -> str:
 
 
 def _show_plan(config: EvaluateConfig, trials: Sequence[Trial]) -> None:
-    """Tell what will be driven: other drivers may take longer than the policy."""
+    """Print the number of episodes: other drivers may take longer than the policy."""
     own = sum(trial.driver == "policy" for trial in trials)
     print(
         f"driving {own} episodes of the policy and {len(trials) - own} of other drivers "
@@ -258,14 +258,14 @@ def _show_progress(done: int, total: int, result: TrialResult) -> None:
     )
 
 
-def _table(track: str, figures: dict[str, Any], settings: dict[str, Any]) -> Table:
-    """A row for each driver; intervals are of 95% confidence."""
+def _table(track: str, statistics: dict[str, Any], settings: dict[str, Any]) -> Table:
+    """Return a table with a row for each driver; intervals are of 95% confidence."""
     table = Table(
         title=f"{track}, difficulty {settings['difficulty']}, {settings['opponents']} opponents"
     )
     for name in ("driver", "episodes", "finished", "lap time", "best", "progress", "position"):
         table.add_column(name, justify="left" if name == "driver" else "right")
-    for name, row in {"policy": figures, **figures["baselines"]}.items():
+    for name, row in {"policy": statistics, **statistics["baselines"]}.items():
         table.add_row(
             name,
             str(row["count"]),

@@ -25,7 +25,7 @@ class ExportConfig:
     """A new folder for the policy's files."""
 
     def __post_init__(self) -> None:
-        """Expand `~`."""
+        """Expand `~` in paths."""
         expand_paths(self)
 
 

@@ -27,7 +27,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def expand_paths(config: Any) -> None:
-    """Have `~` mean a home folder in the paths of a frozen dataclass.
+    """Expand `~` to a home folder in the paths of a frozen dataclass.
 
     A shell expands it in `--run-dir ~/x`, but not in `--run-dir=~/x`, and never in a file.
 

@@ -22,7 +22,7 @@ from kart_jax.evaluation.drivers import (
 )
 from kart_jax.evaluation.statistics import end_seconds
 from kart_jax.evaluation.trials import Driver, plain_episode
-from kart_jax.evaluation.video import annotate, check_video, film, tell_progress, write_video
+from kart_jax.evaluation.video import annotate, check_video, film, print_progress, write_video
 from kart_jax.files import check_output, expand_paths
 from kart_jax.game.config import DIFFICULTIES
 from kart_jax.game.engine.catalogue import check_installed
@@ -87,7 +87,7 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
     """Drive the episodes; each is a dictionary of plain values. A video follows in the end.
 
     Raises:
-        ValueError: a track or a value is not to be had.
+        ValueError: a track or a value is not available.
         CheckpointError: there is no such policy.
     """
     policy = open_policy(config.policy, config.driver)
@@ -109,11 +109,11 @@ def play(config: PlayConfig) -> Iterator[dict[str, Any]]:
     draw = partial(annotate, race) if config.overlay else None
     views = (view for steps in driven for view in film(race, steps, draw))
     count = sum(len(steps) + (draw is None) for steps in driven)
-    write_video(config.video, tell_progress(views, count), 1 / race.action_seconds)
+    write_video(config.video, print_progress(views, count), 1 / race.action_seconds)
 
 
 def describe_episode(episode: dict[str, Any]) -> str:
-    """One line about an episode."""
+    """Describe an episode in one line."""
     seconds = end_seconds(episode)
     return (
         f"{episode['track']}: {episode['progress_m']:.0f} m "
@@ -123,7 +123,7 @@ def describe_episode(episode: dict[str, Any]) -> str:
 
 
 def describe_episodes(episodes: Sequence[dict[str, Any]]) -> str:
-    """The means of some episodes in one line."""
+    """Describe the means of some episodes in one line."""
     progress = np.array([e["progress_m"] for e in episodes])
     finished = [e for e in episodes if e["finished"]]
     line = (

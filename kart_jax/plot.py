@@ -43,7 +43,7 @@ class PlotConfig:
     """The folder for the PNG files."""
 
     def __post_init__(self) -> None:
-        """Expand `~`."""
+        """Expand `~` in paths."""
         expand_paths(self)
 
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_plots() -> None:
-    """Refuse to go on without matplotlib.
+    """Refuse to continue without matplotlib.
 
     Raises:
         ValueError: says what to do.
@@ -97,7 +97,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def plot_curves(runs: Sequence[LoggedRun], path: Path) -> Path:
-    """Learning curves over steps and over time.
+    """Plot learning curves over steps and over time.
 
     Runs that differ in their seed alone make one curve: the mean, in a band from the lowest
     to the highest.
@@ -124,7 +124,7 @@ def plot_curves(runs: Sequence[LoggedRun], path: Path) -> Path:
 
 
 def group_by_seed(runs: Sequence[LoggedRun]) -> dict[str, list[LoggedRun]]:
-    """Runs whose configurations differ in seed and folder alone, by the first one's name."""
+    """Group runs that differ only in seed and folder, by the first one's name."""
     groups: dict[str, list[LoggedRun]] = {}
     for run in runs:
         values = run.config.to_dict()
@@ -174,33 +174,35 @@ def _minutes(run: LoggedRun) -> Floats:
 
 
 def plot_report(report: dict[str, Any], folder: Path, name: str) -> list[Path]:
-    """Of each track: the driven lines, and the drivers side by side; the files written."""
+    """Plot each track's driven lines, and its drivers side by side; return the files."""
     from matplotlib.figure import Figure
 
     written = []
-    for track, figures in report["tracks"].items():
+    for track, statistics in report["tracks"].items():
         figure = Figure(figsize=(10, 8), layout="constrained")
-        _draw_lines(figure.subplots(), figures)
+        _draw_lines(figure.subplots(), statistics)
         written.append(folder / f"{name}_{track}_lines.png")
-        figure.suptitle(f"{track}: {figures['count']} episodes of the policy")
+        figure.suptitle(f"{track}: {statistics['count']} episodes of the policy")
         figure.savefig(written[-1], dpi=120)
         figure = Figure(figsize=(10, 3.5), layout="constrained")
-        _draw_drivers(list(figure.subplots(1, 3)), {"policy": figures, **figures["baselines"]})
+        _draw_drivers(
+            list(figure.subplots(1, 3)), {"policy": statistics, **statistics["baselines"]}
+        )
         written.append(folder / f"{name}_{track}_drivers.png")
         figure.suptitle(f"{track}, with 95% confidence intervals")
         figure.savefig(written[-1], dpi=120)
     return written
 
 
-def _draw_lines(axes: "Axes", figures: dict[str, Any]) -> None:
+def _draw_lines(axes: "Axes", statistics: dict[str, Any]) -> None:
     """The paths over the road, coloured by speed, and where they end."""
     from matplotlib.collections import LineCollection, PatchCollection, PolyCollection
     from matplotlib.patches import Circle
 
-    axes.add_collection(PolyCollection(_road(figures["outline"]), facecolor=ROAD))
-    joints = [Circle((x, z), width / 2) for x, z, _, _, width in figures["outline"]]
+    axes.add_collection(PolyCollection(_road(statistics["outline"]), facecolor=ROAD))
+    joints = [Circle((x, z), width / 2) for x, z, _, _, width in statistics["outline"]]
     axes.add_collection(PatchCollection(joints, facecolor=ROAD))
-    paths = [np.array(e["path"]) for e in figures["episodes"] if len(e["path"]) > 1]
+    paths = [np.array(e["path"]) for e in statistics["episodes"] if len(e["path"]) > 1]
     ends = {True: ("o", "finished"), False: ("x", "ended early")}
     fastest = max((path[:, 2].max() for path in paths), default=1.0)
     for path in paths:
@@ -209,7 +211,9 @@ def _draw_lines(axes: "Axes", figures: dict[str, Any]) -> None:
         lines.set(array=path[1:, 2], clim=(0, fastest))
         axes.add_collection(lines)
     for finished, (marker, label) in ends.items():
-        driven = [e["path"] for e in figures["episodes"] if e["finished"] is finished and e["path"]]
+        driven = [
+            e["path"] for e in statistics["episodes"] if e["finished"] is finished and e["path"]
+        ]
         if driven:
             x, z, _ = np.array([path[-1] for path in driven]).T
             axes.scatter(x, z, marker=marker, c="tab:red", label=label, zorder=3)
@@ -233,17 +237,17 @@ def _road(outline: list[list[float]]) -> list[Floats]:
 
 def _draw_drivers(panels: "Sequence[Axes]", drivers: dict[str, Any]) -> None:
     """Bars with intervals; a driver that never finished has no lap time."""
-    shown = {
+    quantities = {
         "finish rate": ("finish_rate", "finish_rate_interval"),
         "lap time (s)": ("lap_time_mean", "lap_time_interval"),
         "progress (m)": ("progress_mean", "progress_interval"),
     }
-    for axes, (label, (name, interval)) in zip(panels, shown.items(), strict=True):
-        for place, figures in enumerate(drivers.values()):
-            value = figures[name]
+    for axes, (label, (name, interval)) in zip(panels, quantities.items(), strict=True):
+        for place, statistics in enumerate(drivers.values()):
+            value = statistics[name]
             if value is None:
                 continue
-            low, high = figures[interval] or (value, value)
+            low, high = statistics[interval] or (value, value)
             colour = "tab:orange" if place == 0 else "tab:blue"
             error = np.maximum([[value - low], [high - value]], 0)
             axes.barh(place, value, xerr=error, color=colour)

@@ -83,10 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def record(config: RecordConfig) -> dict[str, NDArray[Any]]:
-    """Drive the episodes; the arrays of the file.
+    """Drive the episodes; return the arrays of the file.
 
     Raises:
-        ValueError: a track or a value is not to be had.
+        ValueError: a track or a value is not available.
         CheckpointError: there is no such policy.
     """
     policy = open_policy(config.policy, config.driver)

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.runs`: list runs with their best figures."""
+"""`python -m kart_jax.runs`: list runs with their best metrics."""
 
 import json
 import sys
@@ -28,13 +28,13 @@ class RunsConfig:
     """The folder that holds the runs' folders."""
 
     def __post_init__(self) -> None:
-        """Expand `~`."""
+        """Expand `~` in paths."""
         expand_paths(self)
 
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a run's folder tells."""
+    """A run's configuration and metrics, read from its folder."""
 
     folder: Path
     config: TrainConfig
@@ -47,7 +47,7 @@ class LoggedRun:
         return int(self.metrics[-1]["step"]) if self.metrics else 0
 
     def best(self, name: str) -> float | None:
-        """The highest value of a metric, None where it was never logged."""
+        """Return the highest value of a metric, None where it was never logged."""
         values = [line[name] for line in self.metrics if line.get(name) is not None]
         return max(values, default=None)
 

@@ -22,7 +22,7 @@ from kart_jax.evaluation.video import (
     annotate,
     check_video,
     film,
-    tell_progress,
+    print_progress,
     write_video,
 )
 from kart_jax.files import expand_paths
@@ -79,10 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def film_saliency(config: SaliencyConfig) -> Iterator[str]:
-    """Write the video; tells what is being done.
+    """Write the video; yield lines of progress.
 
     Raises:
-        ValueError: a track or a value is not to be had.
+        ValueError: a track or a value is not available.
         CheckpointError: there is no such policy.
     """
     from kart_jax.policy.observation import FRAMES
@@ -118,19 +118,19 @@ def film_saliency(config: SaliencyConfig) -> Iterator[str]:
 
             yield from film(race, steps, draw, height, width)
 
-    write_video(config.video, tell_progress(views(), total), 1 / race.action_seconds)
+    write_video(config.video, print_progress(views(), total), 1 / race.action_seconds)
     yield str(config.video)
 
 
 def view_size(race: RaceConfig) -> tuple[int, int]:
-    """Height and width of a view of the frame's shape, in multiples of 16, as encoders want."""
+    """Return height and width of a view of the frame's shape, multiples of 16 for encoders."""
     scale = min(HEIGHT / race.height, WIDTH / race.width)
     height, width = (16 * max(round(scale * size / 16), 1) for size in (race.height, race.width))
     return height, width
 
 
 def light_up(view: Image8, heat: NDArray[np.float32], most: float) -> Image8:
-    """A view `[H, W, 3]`, dark and grey, with a glow where `heat [rows, columns]` is high.
+    """Return a view `[H, W, 3]` in dark grey, with a glow where `heat [rows, columns]` is high.
 
     `most` is the heat of the brightest glow.
     """

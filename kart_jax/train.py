@@ -41,7 +41,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     from kart_jax.training.devices import Devices, prepare_jax
     from kart_jax.training.loop import train
     from kart_jax.training.metrics import Stopwatch
-    from kart_jax.training.processes import Cluster, StopRelay, join, leave
+    from kart_jax.training.processes import Processes, StopRelay, join, leave
     from kart_jax.training.run import Run
     from kart_jax.training.schedule import Every
     from kart_jax.training.signals import Interrupted, StopRequest
@@ -50,7 +50,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     if cluster is not None and cluster.distributed:
         join(cluster)
     devices = Devices()
-    processes = Cluster(devices)
+    processes = Processes(devices)
     processes.check_same(config)
 
     def check_all() -> None:

@@ -73,10 +73,10 @@ def make_plain(config: Any) -> None:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number by its type; True and False are none."""
+    """Return whether a value is a whole number by its type; True and False are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are none."""
+    """Return whether a value is a finite number; True and False are none."""
     return is_whole(value) or (isinstance(value, float | np.floating) and math.isfinite(value))

@@ -19,7 +19,7 @@ from kart_jax.evaluation.video import (
     WIDTH,
     annotate,
     check_encoder,
-    tell_progress,
+    print_progress,
     write_video,
 )
 from kart_jax.game import RaceConfig
@@ -177,7 +177,7 @@ def test_a_video_that_is_interrupted_leaves_what_was_there(suffix: str, tmp_path
 
 def test_filming_tells_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     views = [np.full((8, 8, 3), n, np.uint8) for n in range(110)]
-    assert list(tell_progress(views, 110)) == views
+    assert list(print_progress(views, 110)) == views
     lines = capsys.readouterr().err.splitlines()
     assert lines[1:] == ["filmed 50 of 110 views", "filmed 100 of 110 views"]
 

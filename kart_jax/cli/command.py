@@ -1,4 +1,4 @@
-"""What all commands share: how they end where something is amiss."""
+"""What all commands share: how they end after an error."""
 
 import functools
 import logging
@@ -15,24 +15,24 @@ from typing import Protocol
 CLOSED_PIPE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
 UNFINISHED = os.EX_TEMPFAIL
-"""75: a run was asked to stop before its end, and `--resume` goes on with it. Schedulers tell by
-it that a run is not done; it is the same whichever signal asked, and in every process."""
+"""75: a run was stopped before its end, and `--resume` continues it. Schedulers see by it that a
+run is not done; it is the same for every signal, and in every process."""
 
 
 class Main(Protocol):
-    """A command: takes its command line, or that of the process, and gives the exit status."""
+    """A command: takes its command line, or that of the process, and returns the exit status."""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Do what the command line says."""
 
 
 def command(main: Main) -> Main:
-    """Let a command end as all do.
+    """Wrap a command so that it ends as all do.
 
     What a user can cause is one line on stderr and status 1: errors of our own types, and those of
     the system. Others get a second line, since they may be faults of ours; for all of them
     `KART_JAX_TRACEBACK=1` shows where they were raised. Ctrl-C, and a reader who leaves, as
-    `| head` does, end a command without a word.
+    `| head` does, end a command silently.
     """
 
     @functools.wraps(main)
@@ -60,7 +60,7 @@ def command(main: Main) -> Main:
 
 
 def _describe(error: Exception) -> str:
-    """The text of an error and, where it was not raised for the user, how to find its cause."""
+    """Return an error's text and, where it was not raised for the user, how to find its cause."""
     own = type(error).__module__.startswith("kart_jax.")
     if own or isinstance(error, OSError | MemoryError):
         return str(error)
@@ -98,7 +98,7 @@ def _reader_left() -> bool:
 
 
 def interpreter() -> str:
-    """What the user types for this Python: its path, unless `python` means it."""
+    """Return what the user types for this Python: its path, unless `python` means it."""
     on_path = shutil.which("python")
     if on_path is not None and Path(on_path).parent == Path(sys.executable).parent:
         return "python"

@@ -18,7 +18,7 @@ PROGRAM = "python -m kart_jax.train"
 
 
 def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> TrainConfig:
-    """The configuration that a command line asks for.
+    """Return the configuration that a command line asks for.
 
     Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
     `--resume`, the run's own.
@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> Tra
 def parse_all(
     arguments: Sequence[str] | None = None, program: str = PROGRAM
 ) -> tuple[TrainConfig, ClusterConfig]:
-    """As `parse`, and what the command line says of the processes that take part."""
+    """Parse as `parse` does; return also the options of the processes that take part."""
     arguments = _all_tracks(sys.argv[1:] if arguments is None else arguments)
     usage = f"{program} [OPTIONS], see --help"
     presets, first = (

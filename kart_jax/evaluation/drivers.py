@@ -21,10 +21,10 @@ from kart_jax.validation import UserError
 if TYPE_CHECKING:
     from kart_jax.policy.policy import Policy
 
-Seen = Mapping[str, NDArray[Any]]
+Observed = Mapping[str, NDArray[Any]]
 """One observation: `frames [T, H, W, C]`, `state [D]`, or both."""
-Act = Callable[[Seen], Any]
-"""Takes an observation and gives an action."""
+Act = Callable[[Observed], Any]
+"""Takes an observation and returns an action."""
 ActOrGuide = Act | None
 """None stands for the guide, which looks at the race instead."""
 COACH = "coach"
@@ -33,27 +33,27 @@ COACH = "coach"
 
 @dataclass(frozen=True)
 class Step:
-    """One action: what was seen before it, and what it led to."""
+    """One action: the observation before it, and its outcome."""
 
-    seen: Seen
-    """What was observed before the action."""
+    seen: Observed
+    """The observation before the action."""
     action: Any
     controls: Controls
-    """What the action means to the kart; of the game's own driver, what it did."""
+    """The action as the kart's controls; those of the game's own driver are what it did."""
     reward: float
     info: dict[str, Any]
     """The environment's, with `summary` at the end."""
     before: KartState | None
     """The kart when the action was chosen; the fake game has none."""
     value: float | None = None
-    """What the policy expected before the action, where it was asked."""
+    """The value of the observation, where it was computed."""
 
 
 def open_policy(source: str | None, driver: Driver) -> "Policy | None":
     """Return the policy of a name or path, which only the driver `policy` must have, or the coach.
 
     Raises:
-        ValueError: it has none; says what to add.
+        ValueError: `driver` is `policy` and `source` None.
         CheckpointError: there is no such policy.
     """
     if driver == "coach":
@@ -73,9 +73,9 @@ def open_policy(source: str | None, driver: Driver) -> "Policy | None":
 def race_from_grid(
     policy: "Policy | None", driver: Driver, changes: dict[str, Any], opponents: int = 0
 ) -> RaceConfig:
-    """Return what the policy was trained on, or the preset `cpu` sees, but begun on the grid.
+    """Return the race that the policy was trained on, or that of the preset `cpu`, from the grid.
 
-    `changes` that are None are none. Where a race that draws nothing has several tracks, it draws:
+    `changes` of None are ignored. Where a race that draws nothing has several tracks, it draws:
     without, a process keeps its track.
     """
     race = race_of(policy.race) if policy is not None else PRESETS["cpu"].race
@@ -98,7 +98,7 @@ def race_from_grid(
 def make_act(
     driver: Driver, race: RaceConfig, policy: "Policy | None", seed: int, sample: bool = False
 ) -> ActOrGuide:
-    """How a driver chooses; of the policy, the most probable action unless `sample`."""
+    """Return what chooses a driver's actions: the policy's most probable unless `sample`."""
     if driver == "guide":
         return None
     space = ACTION_SETS[race.action_set]().space
@@ -121,7 +121,7 @@ def make_act(
 def drive_episodes(
     race: RaceConfig, act: ActOrGuide, episodes: int, seed: int
 ) -> Iterator[list[Step]]:
-    """Drive so many episodes, on the tracks of `race` in turn; the steps of each as it ends.
+    """Drive `episodes` on the tracks of `race` in turn; yield the steps of each as it ends.
 
     The seeds are `seed` and those after it.
     """
@@ -135,14 +135,14 @@ def drive_episodes(
 
 
 def add_values(policy: "Policy", steps: Iterable[Step]) -> list[Step]:
-    """Return the steps with what the policy expected before each, where its critic can tell."""
+    """Return the steps with the policy's value of each, where its critic sees enough."""
     if not policy.has_value:
         return list(steps)
     return [replace(step, value=float(policy.value(step.seen))) for step in steps]
 
 
-def by_name(observation: Any) -> Seen:
-    """Return what an environment observes as a mapping, whatever its space."""
+def by_name(observation: Any) -> Observed:
+    """Return an environment's observation as a mapping, whatever its space."""
     if isinstance(observation, Mapping):
         return observation
     return {"frames" if observation.dtype == np.uint8 else "state": observation}

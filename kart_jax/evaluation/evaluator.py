@@ -13,7 +13,7 @@ Metrics = dict[str, float]
 
 
 class Evaluator:
-    """Races the policy as it is, against as many opponents as it trains with."""
+    """Races the current policy, against as many opponents as it trains with."""
 
     def __init__(self, config: TrainConfig, spec: PolicySpec) -> None:
         self._config = config
@@ -26,7 +26,7 @@ class Evaluator:
         ]
 
     def evaluate(self, variables: Any) -> Metrics:
-        """Race a policy of these host variables in all trials; the means.
+        """Race a policy of these host variables in all trials; return the means.
 
         Raises:
             WorkersLostError: the game cannot run.
@@ -62,6 +62,6 @@ class Evaluator:
 
 
 def _rank(metrics: Metrics) -> tuple[float, float, float]:
-    """More finishes first, then more progress, then less time."""
+    """Return the sort key: more finishes, then more progress, then less time."""
     time = metrics.get("eval/finish_time", float("inf"))
     return metrics["eval/finish_rate"], metrics["eval/progress_fraction"], -time

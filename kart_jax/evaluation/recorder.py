@@ -9,7 +9,7 @@ import jax
 from numpy.typing import NDArray
 
 from kart_jax.config import TrainConfig
-from kart_jax.evaluation.drivers import Seen, Step
+from kart_jax.evaluation.drivers import Observed, Step
 from kart_jax.evaluation.trials import SELECTION_SEEDS, Trial, run_trials
 from kart_jax.evaluation.video import Image8, annotate, film, unfinished_video, write_video
 from kart_jax.game.actions import ACTION_SETS
@@ -23,14 +23,14 @@ STOP_SECONDS = 3.0
 
 
 class Abandoned(Exception):
-    """The run ends: nobody waits for the video."""
+    """The run ends without the video."""
 
 
 class Recorder:
-    """Films an episode from time to time, in workers of its own, while training goes on.
+    """Films an episode from time to time, in workers of its own, while training continues.
 
     A video that fails is a warning. One that is due while the last is still being made is
-    left out, so that a slow machine never has more than one at hand.
+    left out, so that a slow machine never makes more than one at a time.
     """
 
     def __init__(self, config: TrainConfig, spec: PolicySpec, run_dir: Path) -> None:
@@ -52,7 +52,7 @@ class Recorder:
         self._thread.start()
 
     def close(self, wait: bool) -> None:
-        """Let the video at hand be finished, or abandon it."""
+        """Wait for the current video, or abandon it."""
         if not wait:
             self._abandoned.set()
         if self._thread is not None:
@@ -66,17 +66,17 @@ class Recorder:
             for left in self._folder.glob(unfinished_video(Path("*.mp4")).name):
                 left.unlink()  # of a process that was killed
             self._film(step)
-        except Exception as error:  # the game, the encoder, the disk: training goes on
+        except Exception as error:  # the game, the encoder, the disk: training continues
             if not self._abandoned.is_set():
-                log.warning("no video of step %d, training goes on: %s", step, error)
+                log.warning("no video of step %d, training continues: %s", step, error)
 
     def _film(self, step: int) -> None:
         race = self._config.race
         track = race.track[step // self._config.run.video_steps % len(race.track)]
         trial = Trial("policy", track, SELECTION_SEEDS, race.difficulty, race.karts)
-        seen: list[tuple[Seen, Any, float | None]] = []
+        seen: list[tuple[Observed, Any, float | None]] = []
 
-        def act(observation: Seen) -> NDArray[Any]:
+        def act(observation: Observed) -> NDArray[Any]:
             self._check()
             actions = self._policy.act(observation)
             value = float(self._policy.value(observation)[0]) if self._policy.has_value else None

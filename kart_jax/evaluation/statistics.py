@@ -27,7 +27,7 @@ def wilson_interval(successes: int, trials: int) -> Interval:
 def bootstrap_interval(values: Sequence[float]) -> Interval | None:
     """Return the 95% confidence interval of the mean by the percentile bootstrap (Efron, 1979).
 
-    The resampling is seeded: equal values give equal intervals. None below two values.
+    The resampling is seeded: equal values have equal intervals. None below two values.
 
     >>> bootstrap_interval([3.0, 3.0, 3.0])
     (3.0, 3.0)
@@ -48,7 +48,7 @@ def bootstrap_interval(values: Sequence[float]) -> Interval | None:
 
 
 def end_seconds(episode: dict[str, Any]) -> float:
-    """When an episode ended: at the finish, which lies within its last action, or after that."""
+    """Return when an episode ended: at the finish, within its last action, or after that action."""
     return float(episode["finish_time" if episode["finished"] else "game_seconds"])
 
 

@@ -68,7 +68,7 @@ class Trial:
     """Random actions at most before control begins."""
 
     def race(self, race: RaceConfig) -> RaceConfig:
-        """`race` as this trial has it; each begins on the grid, at any place with opponents.
+        """Return `race` as this trial has it, begun on the grid, at any place with opponents.
 
         Nothing is drawn for drivers that do not look.
         """
@@ -93,7 +93,7 @@ class Trial:
 
 
 def make_trial(driver: Driver, track: str, seed: int, difficulty: int, karts: int) -> Trial:
-    """A trial with the usual random start.
+    """Return a trial with the usual random start.
 
     The game's AI, which would use random actions to drive, starts as it stands.
     """
@@ -116,12 +116,12 @@ class TrialResult:
     """The road's segments: x and z of both ends and the width, in metres."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, all but the outline."""
+        """Return plain values for JSON, all but the outline."""
         return {**asdict(self.trial), **self.episode, "path": self.path}
 
 
 class TrialEnv(gymnasium.Env[Any, Any]):
-    """A worker's environment: each reset takes the next trial that nobody has taken.
+    """A worker's environment: each reset takes the next trial that is left.
 
     When none is left, it idles: zeros to observe, and no end.
     """
@@ -174,7 +174,7 @@ class TrialEnv(gymnasium.Env[Any, Any]):
         return observation, float(reward), terminated, truncated, info
 
     def _follow(self, info: dict[str, Any]) -> None:
-        """Note where the kart is; at the end, tell the path and the road's outline."""
+        """Note where the kart is; at the end, add the path and the road's outline to `info`."""
         env = self._env.unwrapped
         if not isinstance(env, KartEnv):
             return
@@ -193,7 +193,7 @@ class TrialEnv(gymnasium.Env[Any, Any]):
         return _zeros(self.observation_space)
 
     def _take(self) -> int:
-        """A number that no other worker gets."""
+        """Return a number that no other worker gets."""
         with self._tickets.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             number = int(file.read() or b"0")
@@ -212,7 +212,7 @@ def run_trials(
     act: VectorAct,
     workers: int = 2,
 ) -> Iterator[TrialResult]:
-    """Drive all trials, in `workers` processes; each result as it comes.
+    """Drive all trials, in `workers` processes; yield each result as it ends.
 
     A trial whose worker is lost is begun again.
 
@@ -245,8 +245,8 @@ def _batches(race: RaceConfig, trials: Sequence[Trial]) -> list[list[Trial]]:
     batches: dict[tuple[str, bool, str], list[Trial]] = {}
     for trial in trials:
         own = trial.race(race)
-        kept = (own.driver, trial.driver == "policy", "" if own.draws else trial.track)
-        batches.setdefault(kept, []).append(trial)
+        key = (own.driver, trial.driver == "policy", "" if own.draws else trial.track)
+        batches.setdefault(key, []).append(trial)
     return list(batches.values())
 
 
@@ -256,7 +256,7 @@ def _run_once(
     act: VectorAct,
     workers: int,
 ) -> Iterator[tuple[int, TrialResult]]:
-    """Drive the trials of a batch; those whose workers are lost give nothing."""
+    """Drive the trials of a batch; those of lost workers have no result."""
     count = min(workers, len(trials))
     # No spares: each would take a trial when it loads the game.
     config = WorkerConfig(num_envs=count, spares=0, max_losses=ATTEMPTS)
@@ -265,20 +265,20 @@ def _run_once(
         tickets.touch()
         make = partial(TrialEnv, list(trials), tickets, race)
         with KartVectorEnv(trials[0].race(race), config, 0, make) as envs:
-            lanes = [_Lane(race, batch) for batch in envs.start()]
+            groups = [_Group(race, batch) for batch in envs.start()]
             if trials[0].driver != "policy":
-                act = _ignored(envs)
-            for group, lane in enumerate(lanes):
-                envs.send(group, act(lane.observations()))
-            while any(lane.busy for lane in lanes):
-                for group, lane in enumerate(lanes):
-                    for number, info in lane.receive(envs.receive(group)):
+                act = _ignored_act(envs)
+            for group, one in enumerate(groups):
+                envs.send(group, act(one.observations()))
+            while any(one.busy for one in groups):
+                for group, one in enumerate(groups):
+                    for number, info in one.receive(envs.receive(group)):
                         yield number, _result(trials[number], info)
-                    envs.send(group, act(lane.observations()))
+                    envs.send(group, act(one.observations()))
 
 
-def _ignored(envs: KartVectorEnv) -> VectorAct:
-    """Some actions, which count only where the policy drives."""
+def _ignored_act(envs: KartVectorEnv) -> VectorAct:
+    """Return a policy for drivers that ignore its actions."""
     space = envs.single_action_space
     shape = (len(envs.groups[0]), *(space.shape or ()))
     actions = np.zeros(shape, space.dtype)
@@ -298,14 +298,14 @@ def _result(trial: Trial, info: dict[str, Any]) -> TrialResult:
 
 
 def plain_episode(episode: dict[str, Any]) -> dict[str, Any]:
-    """An episode's summary as JSON can hold it: None for what is not a number."""
+    """Return an episode's summary as JSON can hold it: None for what is not a number."""
     return {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in episode.items()
     }
 
 
-class _Lane:
+class _Group:
     """One group of workers: what it observes, and the trials that it drives."""
 
     def __init__(self, race: RaceConfig, batch: StepBatch) -> None:
@@ -323,7 +323,7 @@ class _Lane:
         return self._observer.observation()
 
     def receive(self, batch: StepBatch) -> list[tuple[int, dict[str, Any]]]:
-        """Take in a step: the trials that ended, and their last infos."""
+        """Follow a step; return the trials that ended, and their last infos."""
         self._observer.push(batch)
         ended = [(self._trials[place], info) for place, info in batch.final_infos.items()]
         self._begin(batch)

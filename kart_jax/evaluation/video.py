@@ -24,8 +24,8 @@ Image8 = NDArray[np.uint8]
 
 HEIGHT, WIDTH = 400, 640
 """Size of a video; encoders want multiples of 16."""
-TOLD = 50
-"""Views that are filmed between two lines about it."""
+VIEWS_PER_LINE = 50
+"""Views between two lines of progress."""
 LOW, HIGH, FRAME = (40, 44, 52), (255, 200, 60), (255, 255, 255)
 
 
@@ -42,7 +42,7 @@ def check_video(path: Path, race: RaceConfig) -> None:
 
 
 def check_encoder(suffix: str = ".mp4") -> None:
-    """Refuse to go on without what encodes: the library and, but for .gif, a program that runs.
+    """Refuse to continue without an encoder: the library and, but for .gif, a program that runs.
 
     Raises:
         ValueError: says what to do.
@@ -94,7 +94,7 @@ def _encode(path: Path, frames: Iterable[Image8], fps: float) -> None:
     # GIF counts in milliseconds for a frame.
     options: dict[str, Any] = {"fps": fps} if path.suffix == ".mp4" else {"duration": 1000 / fps}
     writer: Any
-    # `with` alone would leave it open after an error, and the encoder would go on writing.
+    # `with` alone would leave it open after an error, and the encoder would continue to write.
     with warnings.catch_warnings(), closing(imageio.get_writer(path, **options)) as writer:
         # JAX fears for a forked Python; what imageio forks becomes ffmpeg at once.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
@@ -102,11 +102,11 @@ def _encode(path: Path, frames: Iterable[Image8], fps: float) -> None:
             writer.append_data(frame)
 
 
-def tell_progress(views: Iterable[Image8], count: int) -> Iterator[Image8]:
-    """Pass on the `count` views that are filmed; tell how many there are, now and then."""
+def print_progress(views: Iterable[Image8], count: int) -> Iterator[Image8]:
+    """Yield the `count` views that are filmed, and print the number so far from time to time."""
     print("filming, for which the races are driven again", file=sys.stderr, flush=True)
     for number, view in enumerate(views, 1):
-        if number % TOLD == 0:
+        if number % VIEWS_PER_LINE == 0:
             print(f"filmed {number} of {count} views", file=sys.stderr, flush=True)
         yield view
 
@@ -118,7 +118,7 @@ def film(
     height: int = HEIGHT,
     width: int = WIDTH,
 ) -> Iterator[Image8]:
-    """Views of a driven episode, uint8 `[height, width, 3]`, by racing it again elsewhere.
+    """Yield views of a driven episode, uint8 `[height, width, 3]`, by racing it again.
 
     Args:
         race: what was raced.

@@ -13,7 +13,7 @@ __all__ = ["RaceConfig", "make", "make_env"]
 
 
 def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -> gym.Env[Any, Any]:
-    """The environment of a configuration, on the real game or the fake one.
+    """Make the environment of a configuration, on the real game or the fake one.
 
     Raises:
         ValueError: a value that the game cannot take; names the field and what is allowed.
@@ -32,7 +32,7 @@ def make_env(config: RaceConfig | None = None, render_mode: str | None = None) -
 def make(
     config: RaceConfig | None = None, render_mode: str | None = None, **options: Any
 ) -> gym.Env[Any, Any]:
-    """What `gymnasium.make` calls: `options` are fields of `RaceConfig` by name.
+    """Make the environment for `gymnasium.make`; `options` are fields of `RaceConfig`.
 
     Raises:
         ValueError: as `make_env`, or `RaceConfig` has no such field.

@@ -27,7 +27,7 @@ class Controls(NamedTuple):
 
 
 def mean_controls(parts: Sequence[Controls]) -> Controls:
-    """What a kart did on the whole: the mean of steer and acceleration, the majority of others."""
+    """Return the mean of steer and acceleration, and the majority of the other controls."""
     means = np.mean(np.asarray(parts, np.float32), axis=0).tolist()
     return Controls(*means[:2], *(mean > 0.5 for mean in means[2:]))
 
@@ -40,7 +40,7 @@ class ActionSet(Protocol):
     def __init__(self) -> None: ...
 
     def controls(self, action: Any) -> Controls:
-        """The controls that a member of the space stands for."""
+        """Return the controls that a member of the space stands for."""
 
 
 class FullActions:
@@ -70,7 +70,7 @@ class DriveActions:
         self.space: spaces.Space[Any] = spaces.MultiDiscrete([2, 3])
 
     def controls(self, action: Any) -> Controls:
-        """Throttle and steer."""
+        """Return throttle and steer."""
         throttle, steer = map(int, action)
         return Controls(steer=steer - 1.0, acceleration=float(throttle))
 
@@ -98,12 +98,12 @@ class FineActions:
 
     The steps are closer together the less they steer. A drift with the wheel straight steers a
     hair to the right: with the wheel at 0 the game (pystk2 0.7.4) begins a drift to the left, and
-    does not tell of the skid.
+    does not report the skid.
     """
 
     STEPS = (-1.0, -0.6, -0.3, -0.1, 0.0, 0.1, 0.3, 0.6, 1.0)
     HAIR = 0.01
-    """The least steering with which the game tells of a skid."""
+    """The least steering with which the game reports a skid."""
 
     def __init__(self) -> None:
         self.space: spaces.Space[Any] = spaces.MultiDiscrete([3, len(self.STEPS), 2, 2, 2])
@@ -129,7 +129,7 @@ class ReducedActions:
         self.space: spaces.Space[Any] = spaces.MultiDiscrete([2, 2, 3, 2, 2, 2])
 
     def controls(self, action: Any) -> Controls:
-        """The first six parts of the full set."""
+        """Return the first six parts of the full set."""
         return FullActions().controls((*action, 0))
 
 
@@ -154,7 +154,7 @@ class ListedActions:
         self.space: spaces.Space[Any] = spaces.Discrete(len(self.combinations))
 
     def controls(self, action: Any) -> Controls:
-        """The combination of that number."""
+        """Return the combination of that number."""
         return self.combinations[int(action)]
 
 
@@ -165,7 +165,7 @@ class ContinuousActions:
         self.space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     def controls(self, action: Any) -> Controls:
-        """Steer, and throttle or brake."""
+        """Return steer, and throttle or brake."""
         steer, throttle = np.clip(np.asarray(action, np.float32), -1.0, 1.0).tolist()
         return Controls(steer=steer, acceleration=max(throttle, 0.0), brake=throttle < 0)
 
@@ -221,7 +221,7 @@ def check_actions(space: spaces.Space[Any], actions: NDArray[Any], first: int) -
 
 
 def closest_actions(action_set: str, controls: NDArray[np.floating]) -> NDArray[Any]:
-    """The members of a set that come closest to what a kart did: what to imitate.
+    """Return the members of a set that come closest to what a kart did: what to imitate.
 
     Args:
         action_set: a name of `ACTION_SETS`.

@@ -83,7 +83,7 @@ class CentreLine:
         self._near: dict[int, Stretch] = {}
 
     def locate(self, point: npt.ArrayLike, near: int | None = None) -> Place:
-        """The place of a point [3]: on the closest segment, of all or of those near a node."""
+        """Return a point's [3] place on the closest segment, of all or of those near a node."""
         stretch = self._all if near is None else self._neighbours(near)
         offset = np.asarray(point, np.float64) - stretch.start
         part = np.einsum("ij,ij->i", offset, stretch.span_by_squared)
@@ -102,8 +102,8 @@ class CentreLine:
         )
 
     def holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
-        """Which points [N, 3] lie on the road: within its width, and not further below or above
-        its centre line than so many metres."""
+        """Return which points [N, 3] lie on the road: within its width, at most `below` or `above`
+        metres off the height of its centre line."""
         # So few that an array of all pairs of them and segments stays in the caches.
         parts = np.array_split(points, len(points) * len(self.start) // 2**17 + 1)
         return np.concatenate([self._holds(part, below, above) for part in parts])
@@ -137,7 +137,7 @@ class CentreLine:
         )
 
     def point(self, along: float) -> tuple[Floats, float]:
-        """The point [3] of the centre line at `along` metres, and the heading there."""
+        """Return the point [3] of the centre line at `along` metres, and the heading there."""
         inside = (self.from_start[:, 0] <= along) & (along < self.from_start[:, 1])
         # Where branches of the road differ in length, their distances leave gaps.
         node = int(
@@ -149,7 +149,7 @@ class CentreLine:
         return self.start[node] + part * self.span[node], float(self.headings[node])
 
     def follow(self, place: Place, metres: float) -> tuple[Floats, float]:
-        """The point [3] so many metres of road ahead of a place, and the heading there.
+        """Return the point [3] `metres` of road ahead of a place, and the heading there.
 
         From the place's own segment on, by the first way where the road forks: branches that run
         side by side share their distances from the start, but not their points.

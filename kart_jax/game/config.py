@@ -46,7 +46,7 @@ class RaceConfig:
     opponents a reset loads the race anew (half a second) instead of restarting it."""
     driver: Literal["agent", "ai"] = "agent"
     """Who drives the observed kart: `ai` is the game's own; actions are then ignored and
-    `info["controls"]` tells what it did."""
+    `info["controls"]` has what it did."""
 
     observation: ObservationName = "frames"
     """`frames`: what the kart's camera sees; `state`: a vector of what a driver needs, see

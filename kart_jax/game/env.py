@@ -45,7 +45,7 @@ class KartEnv(gym.Env[Any, Any]):
             "track",
             self.config.track,
             "a single one with observation = 'state', since a process that does not draw keeps "
-            "its track; KartVectorEnv gives each of its processes one of several",
+            "its track; KartVectorEnv assigns each of its processes one of several",
         )
         modes = [None, *self.metadata["render_modes"]]
         if not self.config.draws:
@@ -76,7 +76,7 @@ class KartEnv(gym.Env[Any, Any]):
 
         Args:
             seed: seeds the draws of all episodes from here on.
-            options: `track` and `reverse` for a given race; `episode_seed`, as told by an
+            options: `track` and `reverse` for a given race; `episode_seed`, from an
                 earlier `info`, for that very episode again.
 
         Raises:
@@ -158,7 +158,7 @@ class KartEnv(gym.Env[Any, Any]):
         if not self._race.is_open:
             raise GameError(
                 "another environment of this process has begun a race since, and a process has one "
-                "at a time: give each a process, or call reset() to race here again"
+                "at a time: use a process for each, or call reset() to race here again"
             )
         return self._race, self._episode
 
@@ -210,7 +210,7 @@ class KartEnv(gym.Env[Any, Any]):
         return self._playing()[1].kart
 
     def guide(self, drifting: bool = False) -> Controls:
-        """What the guide, which knows where the road is, would do next."""
+        """Return what the guide, which knows where the road is, would do next."""
         race, episode = self._playing()
         if self._guide is None:
             self._guide = Guide(race.line, race.items())
@@ -222,7 +222,7 @@ class KartEnv(gym.Env[Any, Any]):
         return self._playing()[0].line
 
     def render(self) -> Any:
-        """The observation's own frame in colour, uint8 [H, W, 3], in the mode `rgb_array`.
+        """Return the observation's own frame in colour, uint8 [H, W, 3], in the mode `rgb_array`.
 
         For another size, or with the game's display, see `kart_jax.game.replay`.
         """

@@ -1,4 +1,4 @@
-"""One episode: what happens in it, when it ends, and what is told of it."""
+"""One episode: its progress, its end and its summary."""
 
 import math
 from typing import Any
@@ -55,7 +55,7 @@ class Episode:
         return self.seconds - self._mark_time
 
     def step(self, kart: KartState) -> None:
-        """Take in one step of the game."""
+        """Follow one step of the game."""
         before, driven = self.kart, self.progress.driven
         self.kart = kart
         self.steps += 1
@@ -79,7 +79,7 @@ class Episode:
             self.finish_time = self.seconds - (1.0 - part) * self.config.step_seconds
 
     def end_action(self, controls: Controls, before: KartState) -> tuple[Outcome, str]:
-        """Sum up the steps since `before`: the outcome for rewards, and why it ends, or ''."""
+        """Return the outcome of the steps since `before`, for rewards, and why it ends, or ''."""
         config, kart = self.config, self.kart
         wrong_way = self._moved < WRONG_WAY * config.action_seconds
         if not wrong_way:
@@ -124,7 +124,7 @@ class Episode:
         return ""
 
     def summary(self, track: str, end: str) -> dict[str, Any]:
-        """What `info["summary"]` tells at the end: plain floats, bools and strings."""
+        """Return `info["summary"]` of an episode that ends: plain floats, bools and strings."""
         finished = end == "finished"
         driven = min(self.progress.driven, self.goal)
         return {

@@ -1,8 +1,8 @@
-"""What can go wrong with the game, as errors that say what to do."""
+"""Errors of the game, each with a remedy in its message."""
 
 
 class GameError(RuntimeError):
-    """The game cannot go on."""
+    """The game cannot continue."""
 
 
 class DataError(GameError):
@@ -14,4 +14,4 @@ class GraphicsError(GameError):
 
 
 class RaceInUseError(GameError):
-    """A second race, or a second frame size, was asked of one process."""
+    """A second race, or a second frame size, was requested in one process."""

@@ -44,7 +44,7 @@ Frames = NDArray[np.uint8]
 
 
 @dataclass
-class Run:
+class FakeEpisode:
     """All that changes during an episode (metres and seconds of game time)."""
 
     track: str
@@ -59,7 +59,7 @@ class Run:
 
 
 def centre_line(track: str, distance: float) -> float:
-    """Sideways position of the road's centre in metres, 0 at the start."""
+    """Return the road's centre sideways in metres, 0 at the start."""
     key = zlib.crc32(track.encode())
     first, second = 25 + key % 7, 11 + key // 7 % 5
     sign = 1 if key // 35 % 2 else -1
@@ -68,7 +68,7 @@ def centre_line(track: str, distance: float) -> float:
 
 @lru_cache(maxsize=32)
 def draw_map(track: str, height: int, width: int, channels: int) -> Frames:
-    """The whole track from above, uint8 `[rows, columns, channels]`, the start at the bottom.
+    """Draw the whole track from above, uint8 `[rows, columns, channels]`, the start at the bottom.
 
     A frame of `[height, width]` is a window of it.
     """
@@ -107,7 +107,7 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
         self.action_space = self._actions.space
         self._stack = FrameStack(config)
         self._top_speed = 12.0 + 4.0 * config.difficulty
-        self._run = Run(config.track[0], 0.0)
+        self._episode = FakeEpisode(config.track[0], 0.0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -122,7 +122,7 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         drawn = self.config.track[int(self.np_random.integers(len(self.config.track)))]
         track = str(options.get("track", drawn))
-        self._run = Run(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
+        self._episode = FakeEpisode(track, float(self.np_random.uniform(-0.5, 0.5) * ROAD))
         if self.config.draws:
             self._stack.fill(self._draw())
         return self._observe(), {"track": track}
@@ -134,93 +134,95 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
             ValueError: the action is no member of the action space.
         """
         check_action(self.action_space, action)
-        run = self._run
+        episode = self._episode
         gained, on_road = self._drive(self._actions.controls(action))
-        finished = run.distance >= LENGTH
+        finished = episode.distance >= LENGTH
         reward = 0.1 * gained - 0.01 - (0.0 if on_road else 0.02) + (5.0 if finished else 0.0)
-        run.steps += 1
-        run.episode_return += reward
+        episode.steps += 1
+        episode.episode_return += reward
         end = self._end(finished)
         if self.config.draws:
             self._stack.push(self._draw())
-        info: dict[str, Any] = {"track": run.track}
+        info: dict[str, Any] = {"track": episode.track}
         if end is not None:
             info["end"] = end
             info["summary"] = self._summary(end)
         return self._observe(), reward, finished, end not in (None, "finished"), info
 
     def render(self) -> Frames | None:
-        """The newest frame as RGB uint8 `[H, W, 3]`."""
+        """Return the newest frame as RGB uint8 `[H, W, 3]`."""
         if self.render_mode is None:
             return None
         return np.repeat(self._draw(), 3 // self.config.channels, axis=-1)
 
     def guide(self, drifting: bool = False) -> Controls:
-        """What the guide would do next: full throttle, and steer towards the road ahead.
+        """Return what the guide would do next: full throttle, steering to the road ahead.
 
         Karts do not drift here.
         """
-        run = self._run
-        ahead = run.distance + max(run.speed, 1.0) * GUIDE_SECONDS
-        wanted = (centre_line(run.track, ahead) - run.lateral) / GUIDE_SECONDS
+        episode = self._episode
+        ahead = episode.distance + max(episode.speed, 1.0) * GUIDE_SECONDS
+        wanted = (centre_line(episode.track, ahead) - episode.lateral) / GUIDE_SECONDS
         return Controls(steer=min(max(wanted / SIDE_SPEED, -1.0), 1.0), acceleration=1.0)
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that the episode's future depends on; picklable."""
+        """Return everything that the episode's future depends on; picklable."""
         return {
-            "run": asdict(self._run),
+            "run": asdict(self._episode),
             "random": self.np_random.bit_generator.state,
             "stack": np.array(self._stack.frames),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `get_state` was called."""
-        self._run = Run(**state["run"])
+        """Continue exactly where `get_state` was called."""
+        self._episode = FakeEpisode(**state["run"])
         self.np_random.bit_generator.state = state["random"]
         self._stack.frames.extend(state["stack"])
 
     def _drive(self, controls: Controls) -> tuple[float, bool]:
         """Move the kart; the metres gained and whether it is on the road."""
-        run, seconds = self._run, self.config.action_seconds
+        episode, seconds = self._episode, self.config.action_seconds
         throttle = controls.acceleration - controls.brake
-        centre = centre_line(run.track, run.distance)
-        offset = abs(run.lateral - centre)
+        centre = centre_line(episode.track, episode.distance)
+        offset = abs(episode.lateral - centre)
         limit = 0.0 if offset > ROAD + VERGE else 3.0 if offset > ROAD else self._top_speed
-        run.speed = min(max(run.speed + BRAKING * throttle * seconds, 0.0), limit)
+        episode.speed = min(max(episode.speed + BRAKING * throttle * seconds, 0.0), limit)
         room = SWING + ROAD + VERGE
-        run.lateral = min(max(run.lateral + SIDE_SPEED * controls.steer * seconds, -room), room)
-        gained = run.speed * seconds
-        run.distance += gained
-        run.seconds += seconds
-        run.off_road_seconds += 0.0 if offset <= ROAD else seconds
+        episode.lateral = min(
+            max(episode.lateral + SIDE_SPEED * controls.steer * seconds, -room), room
+        )
+        gained = episode.speed * seconds
+        episode.distance += gained
+        episode.seconds += seconds
+        episode.off_road_seconds += 0.0 if offset <= ROAD else seconds
         if gained > 0:
-            run.best_seconds = run.seconds
+            episode.best_seconds = episode.seconds
         return gained, offset <= ROAD
 
     def _end(self, finished: bool) -> str | None:
-        run = self._run
+        episode = self._episode
         if finished:
             return "finished"
-        if run.seconds >= self.config.time_limit - 1e-6:
+        if episode.seconds >= self.config.time_limit - 1e-6:
             return "time_limit"
-        if run.seconds - run.best_seconds >= self.config.stuck_seconds - 1e-6:
+        if episode.seconds - episode.best_seconds >= self.config.stuck_seconds - 1e-6:
             return "stuck"
         return None
 
     def _summary(self, end: str) -> dict[str, Any]:
-        run, finished = self._run, end == "finished"
+        episode, finished = self._episode, end == "finished"
         return {
-            "progress_m": min(run.distance, LENGTH),
-            "progress_fraction": min(run.distance / LENGTH, 1.0),
+            "progress_m": min(episode.distance, LENGTH),
+            "progress_fraction": min(episode.distance / LENGTH, 1.0),
             "finished": finished,
-            "finish_time": run.seconds if finished else math.nan,
-            "game_seconds": run.seconds,
+            "finish_time": episode.seconds if finished else math.nan,
+            "game_seconds": episode.seconds,
             "position": 1.0,
             "rescues": 0.0,
-            "off_road_seconds": run.off_road_seconds,
-            "return": run.episode_return,
-            "length": float(run.steps),
-            "track": run.track,
+            "off_road_seconds": episode.off_road_seconds,
+            "return": episode.episode_return,
+            "length": float(episode.steps),
+            "track": episode.track,
             "end": end,
         }
 
@@ -233,12 +235,12 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
 
     def _state(self) -> State:
         """What the fake game has of the real one's state; the kart's heading is the road's axis."""
-        run = self._run
-        lateral = run.lateral - centre_line(run.track, run.distance)
-        phase = 2 * math.pi * run.distance / LENGTH
+        episode = self._episode
+        lateral = episode.lateral - centre_line(episode.track, episode.distance)
+        phase = 2 * math.pi * episode.distance / LENGTH
         values = {
-            "speed": run.speed,
-            "velocity_ahead": run.speed,
+            "speed": episode.speed,
+            "velocity_ahead": episode.speed,
             "on_road": float(abs(lateral) <= ROAD),
             "heading_cos": 1.0,
             "lateral": lateral,
@@ -247,22 +249,22 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
             "room_right": ROAD - lateral,
             "lap_sin": math.sin(phase),
             "lap_cos": math.cos(phase),
-            "laps_left": 1.0 - run.distance / LENGTH,
-            "distance_left": LENGTH - run.distance,
-            "seconds": run.seconds,
-            "stuck_seconds": run.seconds - run.best_seconds,
+            "laps_left": 1.0 - episode.distance / LENGTH,
+            "distance_left": LENGTH - episode.distance,
+            "seconds": episode.seconds,
+            "stuck_seconds": episode.seconds - episode.best_seconds,
         }
         for metres in STATE_AHEAD:
-            name, ahead = f"road_{metres}", run.distance + metres
-            values[f"{name}_right"] = centre_line(run.track, ahead) - run.lateral
+            name, ahead = f"road_{metres}", episode.distance + metres
+            values[f"{name}_right"] = centre_line(episode.track, ahead) - episode.lateral
             values[f"{name}_ahead"], values[f"{name}_half_width"] = float(metres), ROAD
         return encode(values)
 
     def _draw(self) -> Frames:
         """The newest frame, uint8 `[H, W, C]`: a window of the map."""
-        config, run = self.config, self._run
-        whole = draw_map(run.track, config.height, config.width, config.channels)
-        travelled = int(min(run.distance, LENGTH) / AHEAD * config.height)
+        config, episode = self.config, self._episode
+        whole = draw_map(episode.track, config.height, config.width, config.channels)
+        travelled = int(min(episode.distance, LENGTH) / AHEAD * config.height)
         top = len(whole) - config.height - travelled
-        left = int(whole.shape[1] / 2 + run.lateral / ACROSS * config.width - config.width / 2)
+        left = int(whole.shape[1] / 2 + episode.lateral / ACROSS * config.width - config.width / 2)
         return whole[top : top + config.height, left : left + config.width]

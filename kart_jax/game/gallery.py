@@ -44,7 +44,7 @@ COLOURS = {
 
 
 def views(config: RaceConfig, seconds: float) -> list[Frame]:
-    """Each track's frame [H, W, C] after the game's own driver drove for some game seconds."""
+    """Yield each track's frame [H, W, C], after the game's own driver drove for a while."""
     env = KartEnv(replace(config, driver="ai", colour="rgb", stack=1))
     frames = []
     try:
@@ -61,7 +61,7 @@ def views(config: RaceConfig, seconds: float) -> list[Frame]:
 
 
 def channels(frame: Frame) -> list[Frame]:
-    """The colours of a frame [H, W, 3 to 5], then its depth and its labels: [H, W, 3] each."""
+    """Return the colours of a frame [H, W, 3 to 5], its depth and its labels: [H, W, 3] each."""
     pictures = [frame[..., :3]]
     if frame.shape[-1] > 3:
         pictures.append(frame[..., 3:4].repeat(3, axis=-1))
@@ -72,7 +72,7 @@ def channels(frame: Frame) -> list[Frame]:
 
 
 def tile(frames: list[Frame], columns: int, scale: int, gap: int = 4) -> Frame:
-    """Frames in rows on white, each pixel enlarged to a square."""
+    """Put frames in rows on white, each pixel enlarged to a square."""
     large = [frame.repeat(scale, 0).repeat(scale, 1) for frame in frames]
     height, width = large[0].shape[0] + gap, large[0].shape[1] + gap
     rows = -(-len(large) // columns)

@@ -55,7 +55,7 @@ STRAIGHT = 0.09
 STEER_IN = 0.3
 """Steering into the turn from which drifting begins."""
 STEER_OUT, STEER_MORE = -0.09, 1.5
-"""Steering into the turn between which it goes on; a drifting kart cannot turn as sharply."""
+"""Steering into the turn between which drifting continues; a drifting kart turns less sharply."""
 DRIFT_SPEED = 12.0
 """Metres a second from which drifting begins."""
 DRIFT_STEER, DRIFT_RANGE = 0.8, 1.0
@@ -78,8 +78,8 @@ class Guide:
     Pure pursuit (Coulter 1992, "Implementation of the pure pursuit path tracking
     algorithm"), with steering in proportion to the angle instead of the curvature.
     It lets go or brakes where the kart cannot turn as sharply as it must, collects nitro and goes
-    round hazards. What it does depends on the present state alone, so that whoever drives
-    can be told at any time.
+    round hazards. Its action depends on the present state alone, so that it is defined in
+    every state, whichever driver led there.
     """
 
     def __init__(self, line: CentreLine, items: Sequence[Item]) -> None:
@@ -92,7 +92,7 @@ class Guide:
         ]
 
     def controls(self, place: Place, kart: KartState, drifting: bool = False) -> Controls:
-        """What to do with a kart in this state at this place.
+        """Return what to do with a kart in this state at this place.
 
         Args:
             place: where the kart is.

@@ -1,8 +1,8 @@
 """What each pixel of a frame shows: the road, karts, things that lie on the road.
 
-pystk2 0.7.4 has labels that SuperTuxKart 1.5 does not draw. Ours come of where things are: a
-pixel's depth and the camera tell the point of the world that it shows, and the race tells where
-the karts, the items and the road are.
+pystk2 0.7.4 has labels that SuperTuxKart 1.5 does not draw. Ours come from positions:
+a pixel's depth and the camera determine its point of the world, and the race knows the positions
+of the karts, the items and the road.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 def label_pixels(
     points: Floats, line: CentreLine, items: list[Item], karts: list[KartBody]
 ) -> npt.NDArray[np.uint8]:
-    """The labels of a frame's pixels.
+    """Return the labels of a frame's pixels.
 
     Args:
         points: the points of the world that they show, [H, W, 3].

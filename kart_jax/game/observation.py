@@ -18,7 +18,7 @@ LUMINANCE = np.array([77, 150, 29], np.uint16)
 
 
 def observation_space(config: RaceConfig) -> spaces.Space[Any]:
-    """The space of a configuration's observations."""
+    """Return the space of a configuration's observations."""
     depth, height, width, channels = config.stack, config.height, config.width, config.channels
     shape = {
         "thwc": (depth, height, width, channels),
@@ -38,7 +38,7 @@ def make_frame(
     depth: npt.NDArray[np.float64] | None = None,
     labels: Frame | None = None,
 ) -> Frame:
-    """One frame [H, W, C] of an image [H, W, 3] and, if asked for, metres [H, W] and labels."""
+    """Return a frame [H, W, C] of an image [H, W, 3], with metres [H, W] and labels if asked."""
     if config.colour == "grey":
         frame = ((image.astype(np.uint16) @ LUMINANCE) >> 8).astype(np.uint8)[..., None]
     else:
@@ -49,7 +49,7 @@ def make_frame(
 
 
 def scale_depth(metres: npt.NDArray[np.float64]) -> Frame:
-    """Distances on a logarithmic scale, 0 at 1 m to 255 at 1 km and beyond."""
+    """Return distances on a logarithmic scale, 0 at 1 m to 255 at 1 km and beyond."""
     return np.round(np.log(metres) * (255 / math.log(1e3))).clip(0, 255).astype(np.uint8)
 
 
@@ -71,7 +71,7 @@ class FrameStack:
         self.frames.append(frame)
 
     def observe(self) -> Frame:
-        """The stack as a new array."""
+        """Return the stack as a new array."""
         if self._layout == "thw":
             return np.stack([frame[..., 0] for frame in self.frames])
         if self._layout == "hwc":

@@ -46,7 +46,7 @@ def replay(
 
     Raises:
         GameError: the other process ended or hung, or the game cannot run there.
-        ValueError: what `about` tells, or an action, is not possible there.
+        ValueError: a value in `about`, or an action, is not possible there.
     """
     viewing = replace(
         config,
@@ -60,9 +60,9 @@ def replay(
         layout="thwc",
         observation="frames",
     )
-    told = ("track", "reverse", "episode_seed")
-    check(set(told) <= set(about), "about", about, f"the info of a reset, with {', '.join(told)}")
-    options = {name: about[name] for name in told}
+    names = ("track", "reverse", "episode_seed")
+    check(set(names) <= set(about), "about", about, f"the info of a reset, with {', '.join(names)}")
+    options = {name: about[name] for name in names}
     receiver, sender = Pipe()
     with sender:
         descriptor = sender.fileno()
@@ -70,7 +70,7 @@ def replay(
             __name__, [descriptor], output=subprocess.DEVNULL, pass_fds=[descriptor]
         )
     try:
-        with suppress(OSError):  # it died: told below
+        with suppress(OSError):  # it died: raised below
             receiver.send((viewing, options, list(actions)))
         for number in range(len(actions) + 1):
             if not receiver.poll(timeout):
@@ -92,7 +92,7 @@ def replay(
 
 
 def main() -> None:
-    """Draw, in a process of its own, what its caller asks for by the pipe named in `sys.argv`."""
+    """Draw, in a process of its own, what arrives in the pipe named in `sys.argv`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who look.
     sender = Connection(int(sys.argv[1]))
     try:

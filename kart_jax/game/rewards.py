@@ -90,6 +90,6 @@ class Reward:
         self.weights = {**SCHEMES[scheme], **overrides}
 
     def __call__(self, outcome: Outcome) -> tuple[float, dict[str, float]]:
-        """The reward, and its terms before weighting."""
+        """Return the reward, and its terms before weighting."""
         terms = {name: TERMS[name](outcome) for name in self.weights}
         return sum(weight * terms[name] for name, weight in self.weights.items()), terms

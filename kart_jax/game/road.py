@@ -1,4 +1,4 @@
-"""The road ahead: how the centre line goes on from each of its segments."""
+"""The road ahead: the centre line from each of its segments on."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ HORIZON = 200
 
 @dataclass(frozen=True)
 class RoadAhead:
-    """The road as it goes on from one place of its centre line."""
+    """The road ahead of one place of its centre line."""
 
     points: Floats
     """Of the centre line, at each of the distances asked for, [P, 3], metres."""
@@ -39,7 +39,7 @@ class RoadAhead:
 class Road:
     """The road ahead of any place of a track.
 
-    At a fork it goes on by the track's first way, and beyond a fork by the way on which the place
+    At a fork it follows the track's first way, and beyond a fork by the way on which the place
     is. Metres are those of the segments' own length.
     """
 
@@ -52,7 +52,7 @@ class Road:
         self._tables: dict[int, Floats] = {}
 
     def look(self, place: Place) -> RoadAhead:
-        """The road ahead of a place."""
+        """Return the road ahead of a place."""
         table = self._tables.get(place.node)
         if table is None:  # sampled when a kart first comes there
             table = self._tables[place.node] = self._tabulate(place.node)

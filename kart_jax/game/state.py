@@ -27,7 +27,7 @@ LIMIT = 5.0
 AHEAD = (4, 8, 12, 16, 22, 30, 40, 50, 65, 80)
 """Metres of road to the points of the centre line that are described."""
 TURNS = (10, 25, 50, 100)
-"""Metres of road at which it is told how far the road has turned."""
+"""Metres of road over which the road's turn is described."""
 ITEMS = ("nitro", "box", "hazard")
 NEAREST = 3
 """How many of the nearest items of each kind are described, and of the other karts."""
@@ -163,7 +163,7 @@ _Lying = tuple[int, float, float, float]
 
 
 def encode(values: Mapping[str, float]) -> State:
-    """The state of quantities by name, in their own units; those not named are 0.
+    """Return the state of quantities by name, in their own units; those not named are 0.
 
     Raises:
         KeyError: the state has no such entry.
@@ -194,7 +194,7 @@ class Standing(NamedTuple):
 
 
 def road_of(line: CentreLine) -> Road:
-    """The road as the state describes it."""
+    """Return the road as the state describes it."""
     return Road(line, AHEAD, TURNS)
 
 
@@ -227,8 +227,8 @@ class StateReader:
         self._items_around: dict[int, list[_Lying]] = {}
 
     def step(self, kart: KartState, controls: Controls, seconds: float) -> None:
-        """Take in a step of the game of so many seconds, in which the controls were held."""
-        # With the wheel straight the game does not tell of a skid that goes on.
+        """Follow a step of the game, of `seconds`, in which the controls were held."""
+        # With the wheel straight the game does not report a skid that continues.
         unseen = self._side != 0.0 and controls.drift and abs(controls.steer) < FineActions.HAIR
         if unseen or (kart.skid > 1.0 and kart.skid >= self._skid):  # it falls after the end
             self._skid_seconds += seconds
@@ -242,7 +242,7 @@ class StateReader:
     def read(
         self, kart: KartState, place: Place, standing: Standing, others: Sequence[KartState] = ()
     ) -> State:
-        """The state of the kart at a place of the road, among other karts: [SIZE]."""
+        """Return the state of the kart at a place of the road, among other karts: [SIZE]."""
         road = self._road.look(place)
         sin, cos = math.sin(kart.heading), math.cos(kart.heading)
         # Takes what is given along the world's axes, y up, to right, ahead and up.

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a network learns what a guide would do, and what driving is worth."""
+"""Behaviour cloning: a network learns an expert's actions, and the value of driving."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,23 +19,23 @@ from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
 
 LABEL_SMOOTHING = 0.02
-"""Share of the choices to learn that are drawn at random instead, so that each stays possible."""
+"""Share of the actions to learn that are replaced by random ones, so that each stays possible."""
 ACTION_TOLERANCE = 0.25
 """Continuous actions that differ by less count as the same."""
 NOISE = 0.1
-"""Deviation of what is added to continuous actions to learn, for the same reason."""
+"""Standard deviation of noise on the continuous actions to learn, for the same reason."""
 EMA_DECAY = 0.998
-"""Of the exponential moving average of the weights: an average over about 500 gradient steps."""
+"""Decay of the moving average of the weights, over about 500 gradient steps."""
 RANDOM = "random"
-"""In a snapshot: the state of the random numbers, as JSON."""
+"""The name of the random generator's state, as JSON, in a snapshot."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
 
 class Samples:
-    """All steps of the demonstrations so far, on the host: N, in order.
+    """All N steps of the demonstrations so far, on the host, in order.
 
-    The frames, nearly all of their memory, stay where the episodes have them.
+    The frames, nearly all of their memory, stay in the demonstrations.
     """
 
     def __init__(self, stack: int) -> None:
@@ -45,47 +45,52 @@ class Samples:
         self.ended: NDArray[np.bool_]
         """`[N]`, the last step of its episode."""
         self.finished: NDArray[np.bool_]
-        """`[N]`, a step of an episode that finished: its return is known."""
+        """`[N]`, a step of an episode that finished: only its return is known."""
         self._lags = np.arange(stack - 1, -1, -1)
-        self._shown: list[Demonstration] = []
+        self._demonstrations: list[Demonstration] = []
         self._ends: NDArray[np.int64]
-        """Of each episode, the row that follows its last one."""
+        """Each episode's row after its last one."""
         self._lengths: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def extend(self, shown: Sequence[Demonstration]) -> None:
+    def extend(self, demonstrations: Sequence[Demonstration]) -> None:
         """Add episodes."""
-        self._shown += shown
-        self._lengths = lengths = np.array([len(one.rewards) for one in self._shown])
+        self._demonstrations += demonstrations
+        self._lengths = lengths = np.array([len(one.rewards) for one in self._demonstrations])
         self._ends = lengths.cumsum()
         for name in ("actions", "rewards"):
-            setattr(self, name, np.concatenate([getattr(one, name) for one in self._shown]))
+            setattr(
+                self, name, np.concatenate([getattr(one, name) for one in self._demonstrations])
+            )
         self.ended = np.zeros(len(self.rewards), bool)
         self.ended[self._ends - 1] = True
-        self.finished = np.repeat([one.summary["finished"] for one in self._shown], lengths)
+        self.finished = np.repeat(
+            [one.summary["finished"] for one in self._demonstrations], lengths
+        )
 
     def observations(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Return those of the steps `rows [B]`: `frames [B, S, H, W, C]`, `state [B, D]`."""
+        """Return observations of steps `rows [B]`: `frames [B, S, H, W, C]`, `state [B, D]`."""
         episodes = np.searchsorted(self._ends, rows, side="right")
         steps = rows - (self._ends[episodes] - self._lengths[episodes])
         parts: dict[str, NDArray[Any]] = {}
-        for name in self._shown[0].seen:
+        for name in self._demonstrations[0].seen:
             if name == FRAMES:
                 parts[name] = self._stacks(steps, episodes)
             else:
                 at = zip(episodes, steps, strict=True)
-                parts[name] = np.stack([self._shown[n].seen[name][step] for n, step in at])
+                rows_of_part = [self._demonstrations[n].seen[name][step] for n, step in at]
+                parts[name] = np.stack(rows_of_part)
         return parts
 
     def _stacks(self, steps: NDArray[np.int64], episodes: NDArray[np.int64]) -> NDArray[np.uint8]:
-        shape = self._shown[0].seen[FRAMES].shape[1:]
+        shape = self._demonstrations[0].seen[FRAMES].shape[1:]
         stacks = np.empty((len(steps), len(self._lags), *shape), np.uint8)
         for place, (step, number) in enumerate(zip(steps, episodes, strict=True)):
-            # Before the first step there is nothing but its frame.
+            # Before the first step, its frame is repeated.
             rows = np.maximum(step - self._lags, 0)
-            np.take(self._shown[number].seen[FRAMES], rows, axis=0, out=stacks[place])
+            np.take(self._demonstrations[number].seen[FRAMES], rows, axis=0, out=stacks[place])
         return stacks
 
 
@@ -94,9 +99,9 @@ class Cloner:
 
     The loss of a step with the guide's action a and the discounted return G is
     `-log p(a) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount and reward
-    scaling of the PPO that is to follow, so that PPO can go on from the values. Actions are
+    scaling of the PPO that follows, so that PPO can start from the values. Actions are
     learnt with noise (of discrete ones a share is drawn at random, part by part: label
-    smoothing, in expectation): PPO explores only what the policy does now and then.
+    smoothing, in expectation): PPO explores only what the policy does sometimes.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class Cloner:
 
         Args:
             spec: the policy.
-            ppo: what it is to be trained with afterwards.
+            ppo: the configuration of the training that follows.
             rate: Adam's step size at the start, which falls linearly to 0.
             gradient_steps: steps after which it is 0.
             seed: of the weights and of the samples' order.
@@ -114,7 +119,7 @@ class Cloner:
         self._spec, self._ppo = spec, ppo
         self._rng = np.random.default_rng(seed)
         self.variables: Variables = spec.init(jax.random.key(seed))
-        """The averaged ones."""
+        """The averaged variables."""
         self._last = self.variables
         self._optimiser = optax.chain(
             optax.clip_by_global_norm(ppo.max_grad_norm),
@@ -128,11 +133,11 @@ class Cloner:
 
     @property
     def reward_scale(self) -> dict[str, float]:
-        """The scale of the rewards that the values were learnt from, as plain values."""
+        """The scale of the rewards behind the values, as plain values."""
         return {name: float(x) for name, x in vars(self._scale).items()}
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Return all that learning changes, as host arrays by their path."""
+        """Return all arrays that learning changes, on the host, by their path."""
         random = np.array(json.dumps(self._rng.bit_generator.state))
         return {RANDOM: random, **{name: np.asarray(x) for name, x in self._weights()}}
 
@@ -158,36 +163,36 @@ class Cloner:
         return self._last, self._state, self.variables, self._scale
 
     def _weights(self) -> list[tuple[str, jax.Array]]:
-        """All arrays that learning changes, and their paths."""
+        """Return all arrays that learning changes, with their paths."""
         leaves = jax.tree.leaves_with_path(self._all)
         return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in leaves]
 
     def learn(
         self, samples: Samples, batch: int, steps: int, check: Callable[[], None]
     ) -> dict[str, float]:
-        """Take gradient steps on random samples, all of them before any again.
+        """Take gradient steps on samples in the order of random permutations.
 
         Args:
             samples: at least `batch`.
             batch: samples in a gradient step.
             steps: gradient steps to take.
-            check: called before each step; what it raises ends the work.
+            check: called before each step; an exception from it ends the work.
 
         Returns:
-            Means over the steps: `log_prob` of what is learnt, the share of the guide's
-            actions that is the `same` as the policy's most probable ones, `entropy`, and
+            Means over the steps: `log_prob` of the learnt actions, the share of the guide's
+            actions that are the `same` as the policy's most probable ones, `entropy`, and
             `value_error`.
         """
         discounted, self._scale = discounted_returns(samples, self._ppo)
         returns = np.asarray(discounted)
         order = np.empty(0, np.int64)
-        figures = []
+        history = []
         for _ in range(steps):
             check()
             if len(order) < batch:
                 order = self._rng.permutation(len(samples))
             rows, order = order[:batch], order[batch:]
-            self._last, self._state, self.variables, told = self._step(
+            self._last, self._state, self.variables, metrics = self._step(
                 self._last,
                 self._state,
                 samples.observations(rows),
@@ -196,11 +201,11 @@ class Cloner:
                 returns[rows],
                 samples.finished[rows],
             )
-            figures.append(told)
-        return {name: float(np.mean([told[name] for told in figures])) for name in figures[0]}
+            history.append(metrics)
+        return {name: float(np.mean([metrics[name] for metrics in history])) for name in history[0]}
 
     def _noisy(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """The actions `[B, ...]`, made a little random."""
+        """Return the actions `[B, ...]` with some randomness."""
         nvec = self._spec.actions.nvec
         if not nvec:
             noise = NOISE * self._rng.standard_normal(actions.shape, np.float32)
@@ -219,7 +224,7 @@ class Cloner:
         returns: jax.Array,
         known: jax.Array,
     ) -> Any:
-        """The variables and states after a gradient step, the averaged ones, and figures."""
+        """Return the variables and states after a gradient step, the averaged ones, and metrics."""
         params, (state, average) = variables["params"], state
         statistics = {name: x for name, x in variables.items() if name != "params"}
         gradient = jax.grad(partial(self._loss, statistics), has_aux=True)
@@ -227,7 +232,7 @@ class Cloner:
         # Batch norm is over the whole batch.
         size = None if statistics else self._ppo.microbatch_size(len(known))
         gradient = microbatch(gradient, 1, size, AccumulationType.MEAN)
-        grads, (statistics, figures) = gradient(
+        grads, (statistics, metrics) = gradient(
             params, (observations, actions, noisy, returns, weights)
         )
         updates, state = self._optimiser.update(grads, state)
@@ -237,16 +242,16 @@ class Cloner:
             {"params": params, **statistics},
             (state, average),
             {"params": averaged, **statistics},
-            figures,
+            metrics,
         )
 
     def _loss(
         self, statistics: Variables, params: Any, batch: tuple[Any, ...]
     ) -> tuple[jax.Array, Any]:
-        """The loss of a batch; the norm statistics after it, and figures to show.
+        """Return the loss of a batch, the norm statistics after it, and metrics.
 
-        The batch: observations, the guide's actions, the same with noise, which are learnt,
-        returns, and how much each return counts.
+        The batch has observations, the guide's actions, those with noise to learn, returns, and
+        weights of the returns.
         """
         observations, actions, noisy, returns, weights = batch
         outputs: Any = self._spec.module().apply(
@@ -259,8 +264,8 @@ class Cloner:
         value_error = jnp.mean(weights * jnp.square(values - returns))
         loss = -log_prob + self._ppo.value_coefficient * value_error / 2
         same = (jnp.abs(distribution.mode(logits) - actions) < ACTION_TOLERANCE).mean()
-        figures = {"log_prob": log_prob, "same": same, "entropy": entropy}
-        return loss, (dict(statistics), figures | {"value_error": value_error})
+        metrics = {"log_prob": log_prob, "same": same, "entropy": entropy}
+        return loss, (dict(statistics), metrics | {"value_error": value_error})
 
 
 def discounted_returns(samples: Samples, ppo: PPOConfig) -> tuple[jax.Array, adv.RewardScale]:

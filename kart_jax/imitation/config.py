@@ -7,15 +7,15 @@ from kart_jax.validation import check
 
 @dataclass(frozen=True)
 class ImitationConfig:
-    """The stage before PPO: the guide drives, then the policy does and is told better."""
+    """The stage before PPO: the guide drives, then the policy does and the guide corrects it."""
 
     imitation_steps: int = 0
-    """Policy steps to be told by the guide, a driver that knows where the road is, before PPO;
+    """Policy steps before PPO that learn from the guide, an expert that knows where the road is;
     0, or a policy to begin with (init_from): none."""
     imitation_rounds: int = 10
     """Rounds of driving and learning; in the first one the guide drives."""
     imitation_passes: int = 8
-    """Samples to learn from for each step that is driven; they are drawn from all so far."""
+    """Samples to learn from for each driven step, drawn from all steps so far."""
     imitation_batch: int = 64
     """Steps in one gradient step."""
     imitation_rate: float = 3e-3

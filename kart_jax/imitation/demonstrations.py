@@ -1,7 +1,7 @@
-"""Driving while a guide tells, step by step, what it would do. Imports no JAX.
+"""Driving with a guide, an expert whose action is recorded at each step. Imports no JAX.
 
-The driver is the guide at first, and the policy that learns from it later on: so it is told
-what to do where it gets by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
+The guide drives at first, and the policy that learns from it later: so the policy learns what
+to do in the states that it reaches by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Demonstration:
     actions: NDArray[Any]
     """`[T, ...]`, the guide's."""
     rewards: NDArray[np.float32]
-    """`[T]`, of what was done."""
+    """`[T]`, of the actions that were taken."""
     summary: dict[str, Any]
     """`info["summary"]`."""
     guided: bool
@@ -43,22 +43,22 @@ class _Guided(Protocol):
 
 
 def guided_action(env: gymnasium.Env[Any, Any], drifting: bool = False) -> Any:
-    """What the guide would do next in a race that it knows: a member of the action space."""
+    """Return the action that the guide would take next in a race, a member of its space."""
     race: _Guided = env.unwrapped  # type: ignore[assignment]
     return closest_actions(race.config.action_set, np.array([race.guide(drifting)], np.float32))[0]
 
 
 class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A worker's environment whose last info of an episode tells the guide's actions.
+    """A worker's environment whose last info of an episode has the guide's actions.
 
-    Episodes that begin within the first `lead` steps, of a lost worker's successor too, are
-    driven by the guide.
+    The guide drives episodes that begin within the first `guided_steps` steps, also those of a
+    lost worker's successor.
     """
 
-    def __init__(self, make: MakeEnv, lead: int, drifting: bool, race: RaceConfig) -> None:
+    def __init__(self, make: MakeEnv, guided_steps: int, drifting: bool, race: RaceConfig) -> None:
         super().__init__(make(race))
         self._drifting = drifting
-        self._lead = lead
+        self._guided_steps = guided_steps
         self._steps = 0
         self._actions: list[Any] = []
         self._guided = False
@@ -68,7 +68,7 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         self._actions = []
-        self._guided = self._steps < self._lead
+        self._guided = self._steps < self._guided_steps
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -85,22 +85,22 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 @dataclass
-class _Driven:
-    """The episode under way in one environment."""
+class _Episode:
+    """The current episode of one environment."""
 
     seen: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
 
 
 class Demonstrator:
-    """Drives in all environments, and collects the episodes that end."""
+    """Drives in all environments, and collects demonstrations."""
 
     def __init__(self, envs: KartVectorEnv, stack: int) -> None:
         """Begin an episode in every environment; they must be made by `GuidedEnv`."""
         self._envs = envs
         batches = envs.start()
         self._observers = [Observer(batch, stack) for batch in batches]
-        self._driven = [[_Driven() for _ in batch.first] for batch in batches]
+        self._episodes = [[_Episode() for _ in batch.first] for batch in batches]
 
     def drive(self, act: VectorAct, steps: int) -> list[Demonstration]:
         """Drive until the episodes that ended have `steps` steps together, or more.
@@ -121,30 +121,30 @@ class Demonstrator:
 
     def _send(self, group: int, act: VectorAct) -> None:
         newest = self._observers[group].newest()
-        for place, driven in enumerate(self._driven[group]):
-            driven.seen.append({name: part[place] for name, part in newest.items()})
+        for place, episode in enumerate(self._episodes[group]):
+            episode.seen.append({name: part[place] for name, part in newest.items()})
         self._envs.send(group, act(self._observers[group].observation()))
 
     def _receive(self, group: int, batch: StepBatch) -> list[Demonstration]:
-        """Take in a step: the episodes that ended; those of lost workers are dropped."""
+        """Store a step; return the episodes that ended, without those of lost workers."""
         ended = []
         self._observers[group].push(batch)
-        for place, driven in enumerate(self._driven[group]):
-            driven.rewards.append(float(batch.rewards[place]))
+        for place, episode in enumerate(self._episodes[group]):
+            episode.rewards.append(float(batch.rewards[place]))
             if not batch.first[place]:
                 continue
             info = batch.final_infos.get(place)
             if info is not None:
-                ended.append(_demonstration(driven, info))
-            self._driven[group][place] = _Driven()
+                ended.append(_demonstration(episode, info))
+            self._episodes[group][place] = _Episode()
         return ended
 
 
-def _demonstration(driven: _Driven, info: dict[str, Any]) -> Demonstration:
+def _demonstration(episode: _Episode, info: dict[str, Any]) -> Demonstration:
     return Demonstration(
-        seen={name: np.stack([one[name] for one in driven.seen]) for name in driven.seen[0]},
+        seen={name: np.stack([one[name] for one in episode.seen]) for name in episode.seen[0]},
         actions=info["guide"],
-        rewards=np.array(driven.rewards, np.float32),
+        rewards=np.array(episode.rewards, np.float32),
         summary=info["summary"],
         guided=info["guided"],
     )

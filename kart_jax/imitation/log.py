@@ -1,4 +1,4 @@
-"""What is told of imitation: a line for each round in a file, and on the screen where it is."""
+"""The log of imitation: a line for each round in a file, and progress on the screen."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ class ImitationLog:
     """Logs a run's rounds."""
 
     def __init__(self, path: Path, options: ImitationConfig, quiet: bool, done: int) -> None:
-        """Keep the lines of the rounds that are done, and go on with their time."""
+        """Retain the lines of the `done` rounds, and continue their time."""
         lines = [line for line in _read_lines(path) if line["round"] <= done]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._path, self._options, self._quiet = path, options, quiet
@@ -30,30 +30,30 @@ class ImitationLog:
         self._round = self._steps = self._gradients = 0
 
     def begin(self, number: int) -> None:
-        """A round begins; the first is 1."""
+        """Note that a round begins; the first is 1."""
         self._round, self._steps, self._gradients = number, 0, 0
 
     def driving(self, steps: int) -> None:
-        """So many more steps are driven."""
+        """Count `steps` more steps driven."""
         self._steps += steps
-        self._now_and_then(f"drove {self._steps:,} of about {self._options.round_steps:,} steps")
+        self._print_sometimes(f"drove {self._steps:,} of about {self._options.round_steps:,} steps")
 
     def learning(self) -> None:
-        """One more gradient step is taken."""
+        """Count one more gradient step."""
         self._gradients += 1
         steps = self._options.round_gradient_steps
-        self._now_and_then(f"learnt {self._gradients:,} of {steps:,} gradient steps")
+        self._print_sometimes(f"learnt {self._gradients:,} of {steps:,} gradient steps")
 
-    def end(self, shown: Sequence[Demonstration], figures: dict[str, float]) -> None:
-        """A round has ended, with the figures of learning."""
+    def end(self, demonstrations: Sequence[Demonstration], metrics: dict[str, float]) -> None:
+        """Log a round that has ended, with the metrics of its learning."""
         seconds = time.monotonic() - self._start
         driven = {
-            "episodes": len(shown),
-            "guided": float(np.mean([one.guided for one in shown])),
-            "finish_rate": float(np.mean([one.summary["finished"] for one in shown])),
-            "progress_m": float(np.mean([one.summary["progress_m"] for one in shown])),
+            "episodes": len(demonstrations),
+            "guided": float(np.mean([one.guided for one in demonstrations])),
+            "finish_rate": float(np.mean([one.summary["finished"] for one in demonstrations])),
+            "progress_m": float(np.mean([one.summary["progress_m"] for one in demonstrations])),
         }
-        line = {"round": self._round, "seconds": round(seconds, 1), **driven, **figures}
+        line = {"round": self._round, "seconds": round(seconds, 1), **driven, **metrics}
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -61,12 +61,12 @@ class ImitationLog:
             log.warning("a line is missing in %s: %s", self._path, error)
         self._print(
             f"{'the guide' if driven['guided'] > 0.5 else 'the policy'} drove "
-            f"{len(shown)} episodes, {driven['progress_m']:.0f} m, "
-            f"{driven['finish_rate']:.0%} finished; like the guide {figures['same']:.0%}; "
+            f"{len(demonstrations)} episodes, {driven['progress_m']:.0f} m, "
+            f"{driven['finish_rate']:.0%} finished; like the guide {metrics['same']:.0%}; "
             f"{seconds:.0f} s"
         )
 
-    def _now_and_then(self, text: str) -> None:
+    def _print_sometimes(self, text: str) -> None:
         if time.monotonic() - self._last_line >= LINE_SECONDS:
             self._print(text)
 
@@ -77,7 +77,7 @@ class ImitationLog:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of an earlier start, up to one that was cut off."""
+    """Return the lines of an earlier start, up to one that was cut off."""
     lines: list[dict[str, Any]] = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""What imitation keeps after each round, so that a run that was stopped goes on from there."""
+"""The saved rounds of imitation, from which a stopped run resumes."""
 
 import json
 import logging
@@ -16,55 +16,57 @@ from kart_jax.imitation.demonstrations import Demonstration
 
 log = logging.getLogger(__name__)
 
-LEARNT = "learnt"
+LAST = "learnt"
+"""The file of the last round: its number, all rounds' files, and the cloner's snapshot."""
 SNAPSHOT = "snapshot/"
-"""In the file of what was learnt: begins the names of the cloner's arrays."""
-SEEN = "seen/"
-"""In the file of a round: begins the names of what was observed."""
+"""Prefix of the cloner's arrays in that file."""
+OBSERVED = "seen/"
+"""Prefix of observations in the file of a round."""
 Snapshot = dict[str, NDArray[Any]]
-"""Arrays by their path: what the cloner has learnt."""
+"""The cloner's arrays by their path."""
 
 
 class Rounds:
-    """A folder with the demonstrations of each round, and what was learnt from all of them."""
+    """A folder with the demonstrations of each round, and the cloner's last snapshot."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: list[str] = []
-        """Those of the demonstrations so far, in order."""
+        """Names of the demonstrations' files so far, in order."""
         self._unsaved: list[Demonstration] = []
 
-    def save(self, number: int, shown: Sequence[Demonstration], snapshot: Snapshot) -> None:
-        """Add a round, the first is 1.
+    def save(
+        self, number: int, demonstrations: Sequence[Demonstration], snapshot: Snapshot
+    ) -> None:
+        """Add a round; the first is 1.
 
-        A disk that is full is a warning, not the end of the run: the next round is saved with
-        what is missing.
+        A full disk is a warning and does not end the run: the next round saves both.
         """
-        self._unsaved += shown
+        self._unsaved += demonstrations
         name = f"round_{number:02}"
         files = [*self._files, name]
         try:
             self.folder.mkdir(exist_ok=True)
             self._write(name, **_arrays(self._unsaved))
-            # What was learnt names the files: a round is whole once this one is there.
+            # This file names the others: a round is whole once it exists.
             arrays = {f"{SNAPSHOT}{path}": array for path, array in snapshot.items()}
-            self._write(LEARNT, number=number, files=files, **arrays)
+            self._write(LAST, number=number, files=files, **arrays)
         except OSError as error:
-            log.warning("round %d cannot be kept to go on from: %s", number, error)
+            log.warning("round %d cannot be saved to resume from: %s", number, error)
         else:
             self._files, self._unsaved = files, []
 
     def load(self) -> tuple[int, list[Demonstration], Snapshot] | None:
-        """The rounds so far: how many, all that was shown, what was learnt; None: there are none.
+        """Return the rounds so far: their number, demonstrations and snapshot; None without any.
 
-        What cannot be read is a warning, and as if it were not there.
+        Files that cannot be read are ignored with a warning.
         """
-        if not (self.folder / f"{LEARNT}.npz").exists():
+        if not (self.folder / f"{LAST}.npz").exists():
             return None
         try:
-            last = self._read(LEARNT)
+            last = self._read(LAST)
             files = last["files"].tolist()
-            shown = [one for name in files for one in _demonstrations(self._read(name))]
+            demonstrations = [one for name in files for one in _demonstrations(self._read(name))]
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             log.warning("%s cannot be read, imitation begins again: %s", self.folder, error)
             return None
@@ -72,10 +74,10 @@ class Rounds:
         snapshot = {
             path.removeprefix(SNAPSHOT): x for path, x in last.items() if path.startswith(SNAPSHOT)
         }
-        return int(last["number"]), shown, snapshot
+        return int(last["number"]), demonstrations, snapshot
 
     def clear(self) -> None:
-        """Drop all of it."""
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
@@ -83,7 +85,7 @@ class Rounds:
             return dict(arrays)
 
     def _write(self, name: str, **arrays: np.ndarray | int | list[str]) -> None:
-        """A file that is whole or not there at all."""
+        """Write a file that is whole or absent."""
         partial = self.folder / f"{name}.partial.npz"
         try:
             np.savez(partial, **arrays)  # type: ignore[arg-type]
@@ -93,27 +95,27 @@ class Rounds:
             raise
 
 
-def _arrays(shown: Sequence[Demonstration]) -> dict[str, np.ndarray]:
-    """Demonstrations as arrays, one after another."""
+def _arrays(demonstrations: Sequence[Demonstration]) -> dict[str, np.ndarray]:
+    """Return demonstrations as arrays, one after another."""
     return {
         **{
-            f"{SEEN}{name}": np.concatenate([one.seen[name] for one in shown])
-            for name in shown[0].seen
+            f"{OBSERVED}{name}": np.concatenate([one.seen[name] for one in demonstrations])
+            for name in demonstrations[0].seen
         },
-        "actions": np.concatenate([one.actions for one in shown]),
-        "rewards": np.concatenate([one.rewards for one in shown]),
-        "lengths": np.array([len(one.rewards) for one in shown]),
-        "guided": np.array([one.guided for one in shown]),
-        "summaries": np.array(json.dumps([one.summary for one in shown])),
+        "actions": np.concatenate([one.actions for one in demonstrations]),
+        "rewards": np.concatenate([one.rewards for one in demonstrations]),
+        "lengths": np.array([len(one.rewards) for one in demonstrations]),
+        "guided": np.array([one.guided for one in demonstrations]),
+        "summaries": np.array(json.dumps([one.summary for one in demonstrations])),
     }
 
 
 def _demonstrations(arrays: dict[str, np.ndarray]) -> list[Demonstration]:
     ends = arrays["lengths"].cumsum()[:-1]
     seen = {
-        name.removeprefix(SEEN): np.split(array, ends)
+        name.removeprefix(OBSERVED): np.split(array, ends)
         for name, array in arrays.items()
-        if name.startswith(SEEN)
+        if name.startswith(OBSERVED)
     }
     episodes = [dict(zip(seen, parts, strict=True)) for parts in zip(*seen.values(), strict=True)]
     parts = [np.split(arrays[name], ends) for name in ("actions", "rewards")]

@@ -1,4 +1,4 @@
-"""The stage before PPO: round by round the policy drives, and learns what the guide would do."""
+"""The stage before PPO: round by round the policy drives, and learns the guide's actions."""
 
 import logging
 import shutil
@@ -31,8 +31,8 @@ ROUNDS = "imitation"
 """In a run's folder, while it imitates: the rounds so far, to resume from."""
 LOG = "imitation.jsonl"
 """In a run's folder: a line for each round."""
-STAGE = 2**40
-"""Stands for the policy steps that the seeds of a resumed run follow from."""
+SEED_OFFSET = 2**40
+"""Sets the seeds of the rounds apart from those of PPO, which follow from its policy steps."""
 
 
 def imitate(
@@ -42,33 +42,33 @@ def imitate(
     stop: StopRequest,
     make: MakeEnv = make_env,
 ) -> Path:
-    """Make a policy from what the guide tells, and write it to the run's folder.
+    """Train a policy on the guide's actions, and write it to the run's folder.
 
-    It goes on after the last whole round, and does nothing where the policy is there already.
+    It resumes after the last whole round, and does nothing where the policy exists already.
     `make` makes the environments; they must have a guide.
 
     Returns:
         The exported policy's folder.
 
     Raises:
-        Interrupted: a stop was asked for; the rounds so far are kept.
+        Interrupted: a stop was requested; the rounds so far are saved.
         WorkersLostError: the game cannot run.
     """
     folder = run_dir / FOLDER
     if not folder.exists():
         imitation = _Imitation(config, spec, run_dir)
         if imitation.rounds_left:
-            imitation.go_on(stop, make)
+            imitation.finish(stop, make)
         _write(folder, spec, imitation.cloner, config)
     Rounds(run_dir / ROUNDS).clear()
     return folder
 
 
 class _Imitation:
-    """Driving and learning in turn; a round is done once it is kept in the run's folder."""
+    """Driving and learning in turn; a round is done once the run's folder holds it."""
 
     def __init__(self, config: TrainConfig, spec: PolicySpec, run_dir: Path) -> None:
-        """Begin anew, or after the rounds that are done."""
+        """Begin with the first round, or after the saved ones."""
         options = self._options = config.imitation
         self._config = config
         self._policy = Policy(spec, {}, config.to_dict()["race"])
@@ -77,35 +77,38 @@ class _Imitation:
         self._samples = Samples(config.race.stack)
         self._rounds = Rounds(run_dir / ROUNDS)
         self._done = 0
-        if kept := self._rounds.load():
-            self._restore(*kept)
+        if saved := self._rounds.load():
+            self._restore(*saved)
         self._log = ImitationLog(run_dir / LOG, options, config.run.quiet, self._done)
 
     def _restore(
-        self, done: int, shown: list[Demonstration], snapshot: dict[str, NDArray[Any]]
+        self,
+        done: int,
+        demonstrations: list[Demonstration],
+        snapshot: dict[str, NDArray[Any]],
     ) -> None:
-        """Take up the rounds that are done, unless they are of another version."""
+        """Resume after the rounds that are done, unless they are of another version."""
         try:
             self.cloner.restore(snapshot)
         except ValueError as error:
-            log.warning("the rounds so far are of no use, imitation begins again: %s", error)
+            log.warning("the saved rounds do not fit, imitation begins again: %s", error)
             self._rounds = Rounds(self._rounds.folder)
         else:
             self._done = done
-            self._samples.extend(shown)
+            self._samples.extend(demonstrations)
 
     @property
     def rounds_left(self) -> range:
-        """Their numbers; the first is 1."""
+        """Numbers of the remaining rounds; the first round is 1."""
         return range(self._done + 1, self._options.imitation_rounds + 1)
 
-    def go_on(self, stop: StopRequest, make: MakeEnv) -> None:
-        """Do the rounds that are left."""
+    def finish(self, stop: StopRequest, make: MakeEnv) -> None:
+        """Do the remaining rounds."""
         config, options = self._config, self._options
-        seed = derive_seed(config.run.seed, STAGE + self._done)
-        # Some end their first round later than others: all of it is to be the guide's.
-        lead = 0 if self._done else 2 * options.round_steps // config.workers.num_envs
-        make_guided = partial(GuidedEnv, make, lead, options.imitation_drift)
+        seed = derive_seed(config.run.seed, SEED_OFFSET + self._done)
+        # Twice a share of the round: some environments end it later, and the guide drives it all.
+        guided_steps = 0 if self._done else 2 * options.round_steps // config.workers.num_envs
+        make_guided = partial(GuidedEnv, make, guided_steps, options.imitation_drift)
         with KartVectorEnv(config.race, config.workers, seed, make_guided) as envs:
             with stop.interrupting():
                 demonstrator = Demonstrator(envs, config.race.stack)
@@ -127,17 +130,17 @@ class _Imitation:
             stop.check()
             self._log.learning()
 
-        shown = demonstrator.drive(act, options.round_steps)
-        self._samples.extend(shown)
-        figures = self.cloner.learn(
+        demonstrations = demonstrator.drive(act, options.round_steps)
+        self._samples.extend(demonstrations)
+        metrics = self.cloner.learn(
             self._samples, options.imitation_batch, options.round_gradient_steps, before_step
         )
-        self._log.end(shown, {**figures, "steps": len(self._samples)})
-        self._rounds.save(number, shown, self.cloner.snapshot())
+        self._log.end(demonstrations, {**metrics, "steps": len(self._samples)})
+        self._rounds.save(number, demonstrations, self.cloner.snapshot())
 
 
 def _write(folder: Path, spec: PolicySpec, cloner: Cloner, config: TrainConfig) -> None:
-    """Export the policy to a folder that is whole or not there at all."""
+    """Export the policy to a folder that is whole or absent."""
     partly = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partly, ignore_errors=True)
     partly.mkdir()

@@ -101,7 +101,7 @@ REFERENCE = NetworkConfig()
 def output_shapes(
     config: NetworkConfig, frames: int, height: int, width: int
 ) -> tuple[Shape, Shape]:
-    """(time, height, width) after the first and after the second strided convolution.
+    """Return (time, height, width) after the first and the second strided convolution.
 
     Raises:
         ValueError: the observation is too small, or too short in time, for the strides.

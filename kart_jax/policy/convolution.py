@@ -62,19 +62,19 @@ conv3d.defvjp(_forward, _backward)
 
 
 def on_cpu(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
-    """What XLA's CPU compiler makes the fastest program of, gradients included."""
+    """Convolve by what XLA's CPU compiler makes fastest, gradients included."""
     if meets_tiles(strides):
         return by_tiles(x, kernel, strides, padding)
     return by_time(x, kernel, strides, padding, _cpu_conv2d)
 
 
 def meets_tiles(strides: Shape) -> bool:
-    """Whether `by_tiles` is for these strides."""
+    """Return whether `by_tiles` fits these strides."""
     return strides[1:] == (KERNEL, KERNEL)
 
 
 def native(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
-    """XLA's own 3-D convolution."""
+    """Convolve by XLA's own 3-D convolution."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -91,7 +91,7 @@ def by_time(
     padding: int,
     convolve: Convolution2D | None = None,
 ) -> jax.Array:
-    """One 2-D convolution per output frame, over the channels of all frames that it sees.
+    """Convolve each output frame in 2-D, over the channels of all frames that it sees.
 
     Frames of padding are left out: with one frame, two thirds of the arithmetic.
     """
@@ -111,10 +111,10 @@ def by_tiles(
     padding: int,
     multiply: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
 ) -> jax.Array:
-    """For strides in space as wide as the kernel, which then meets tiles that do not overlap.
+    """Convolve by one matrix product per output frame, over tiles that do not overlap.
 
-    One matrix product per output frame. Tiles are put together of whole rows: contiguous copies,
-    where a transposition would move every value by itself.
+    It needs strides in space as wide as the kernel. Tiles are assembled from whole rows:
+    contiguous copies, where a transposition would move every value by itself.
     """
     x = jnp.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0)])
     batch, frames, height, width, channels = x.shape
@@ -135,7 +135,7 @@ def by_tiles(
 
 
 def native_in_space(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
-    """XLA's own 3-D convolution, or where one frame comes out, the 2-D one that equals it."""
+    """Convolve by XLA's own 3-D convolution, or by a 2-D one where one frame comes out."""
     one_frame = len(_taps(x.shape[1], strides[0], padding)) == 1
     return (by_time if one_frame else native)(x, kernel, strides, padding)
 
@@ -208,7 +208,7 @@ def _conv2d_by_patches(
 
 
 def patches(x: jax.Array, strides: tuple[int, ...], padding: int) -> jax.Array:
-    """The 3 x 3 surroundings of each position of `x [B, H, W, I]`: `[B, H', W', 9 I]`."""
+    """Return each position's 3 x 3 patch of `x [B, H, W, I]`: `[B, H', W', 9 I]`."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     rows, columns = (
         [slice(tap, size - KERNEL + tap + 1, stride) for tap in range(KERNEL)]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from kart_jax.validation import check, check_choice
 
 LOG_STD_RANGE = (-5.0, 2.0)
-"""The log standard deviation is kept in this range, in units of half the box's width."""
+"""The log standard deviation is clipped to this range, in units of half the box's width."""
 
 
 class Distribution(Protocol):
@@ -30,15 +30,15 @@ class Distribution(Protocol):
         ...
 
     def log_prob(self, logits: jax.Array, actions: jax.Array) -> jax.Array:
-        """Log-probability (or log-density) of `actions` under `logits`, `[B]`."""
+        """Return the log-probability (or log-density) of `actions` under `logits`, `[B]`."""
         ...
 
     def entropy(self, logits: jax.Array) -> jax.Array:
-        """Entropy in nats, `[B]`."""
+        """Return the entropy in nats, `[B]`."""
         ...
 
     def mode(self, logits: jax.Array) -> jax.Array:
-        """The most probable action per row."""
+        """Return the most probable action per row."""
         ...
 
 
@@ -60,7 +60,7 @@ class MultiCategorical:
         return jnp.stack(draws, axis=-1).astype(jnp.int32)
 
     def log_prob(self, logits: jax.Array, actions: jax.Array) -> jax.Array:
-        """Sum over components of the log-probability of `actions [B, n]`, `[B]`."""
+        """Return the sum over components of the log-probability of `actions [B, n]`, `[B]`."""
         chosen = [
             jnp.take_along_axis(jax.nn.log_softmax(x), actions[:, i, None], axis=-1)
             for i, x in enumerate(self._split(logits))
@@ -68,12 +68,12 @@ class MultiCategorical:
         return jnp.concatenate(chosen, axis=-1).sum(axis=-1)
 
     def entropy(self, logits: jax.Array) -> jax.Array:
-        """Sum over components of the entropy in nats, `[B]`."""
+        """Return the sum over components of the entropy in nats, `[B]`."""
         terms = [-jax.nn.softmax(x) * jax.nn.log_softmax(x) for x in self._split(logits)]
         return jnp.concatenate(terms, axis=-1).sum(axis=-1)
 
     def mode(self, logits: jax.Array) -> jax.Array:
-        """The most probable action of each component, `[B, n]`."""
+        """Return the most probable action of each component, `[B, n]`."""
         best = [jnp.argmax(x, axis=-1) for x in self._split(logits)]
         return jnp.stack(best, axis=-1).astype(jnp.int32)
 
@@ -96,15 +96,15 @@ class Categorical:
         return self._components.sample(key, logits)[:, 0]
 
     def log_prob(self, logits: jax.Array, actions: jax.Array) -> jax.Array:
-        """Log-probability of `actions [B]`, `[B]`."""
+        """Return the log-probability of `actions [B]`, `[B]`."""
         return self._components.log_prob(logits, actions[:, None])
 
     def entropy(self, logits: jax.Array) -> jax.Array:
-        """Entropy in nats, `[B]`."""
+        """Return the entropy in nats, `[B]`."""
         return self._components.entropy(logits)
 
     def mode(self, logits: jax.Array) -> jax.Array:
-        """The most probable action, `[B]`."""
+        """Return the most probable action, `[B]`."""
         return self._components.mode(logits)[:, 0]
 
     @property
@@ -130,18 +130,18 @@ class DiagonalGaussian:
         return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
 
     def log_prob(self, logits: jax.Array, actions: jax.Array) -> jax.Array:
-        """Log-density of `actions [B, d]`, `[B]`."""
+        """Return the log-density of `actions [B, d]`, `[B]`."""
         mean, log_std = self._moments(logits)
         z = (actions.astype(jnp.float32) - mean) * jnp.exp(-log_std)
         return -jnp.sum(0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
     def entropy(self, logits: jax.Array) -> jax.Array:
-        """Differential entropy in nats, `[B]`."""
+        """Return the differential entropy in nats, `[B]`."""
         _, log_std = self._moments(logits)
         return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
     def mode(self, logits: jax.Array) -> jax.Array:
-        """The mean, `[B, d]`."""
+        """Return the mean, `[B, d]`."""
         return self._moments(logits)[0]
 
     def _moments(self, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -154,7 +154,7 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """The action space of an environment, without Gymnasium; `to_dict` gives plain JSON."""
+    """The action space of an environment, without Gymnasium; `to_dict` returns plain JSON."""
 
     kind: Literal["discrete", "multi_discrete", "continuous"]
     nvec: tuple[int, ...] = ()
@@ -205,7 +205,7 @@ class ActionSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `ActionSpec(**d)` reads them back."""
+        """Return plain values for JSON; `ActionSpec(**d)` reads them back."""
         return dataclasses.asdict(self)
 
     @property
@@ -233,7 +233,7 @@ class ActionSpec:
         return MultiCategorical(self.nvec)
 
     def clip(self, actions: jax.Array) -> jax.Array:
-        """What the environment is given: continuous actions `[B, d]` cut to the box."""
+        """Return the actions to send: continuous ones `[B, d]` are clipped to the box."""
         if self.kind != "continuous":
             return actions
         return jnp.clip(actions, jnp.array(self.low), jnp.array(self.high))

@@ -30,7 +30,7 @@ README = """\
 # A policy that races SuperTuxKart
 
 Trained by kart_jax on {tracks}, {training}.
-`policy.json` tells the whole configuration.
+`policy.json` has the whole configuration.
 
 With kart_jax: `kart_jax.load_policy(folder).act({actor})`, or `python -m kart_jax.play folder`.
 
@@ -131,7 +131,7 @@ def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
     flag = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, flag)
-    jax.config.update(flag, ".*/")  # the program tells no folders of the machine that wrote it
+    jax.config.update(flag, ".*/")  # so that the program names no folders of this machine
     try:
         exported = jax.export.export(jax.jit(call), platforms=PLATFORMS)(shapes, observation)
     finally:
@@ -140,12 +140,12 @@ def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether `write_policy` wrote here."""
+    """Return whether `write_policy` wrote to this folder."""
     return (folder / CARD).is_file()
 
 
 def read_policy(folder: Path) -> Policy:
-    """The policy that `write_policy` wrote.
+    """Read the policy that `write_policy` wrote.
 
     Raises:
         ValueError: its files are damaged or of another version.

@@ -71,7 +71,7 @@ class GroupNorm(nn.Module):
         groups = math.gcd(8, channels)
 
         def group_mean(x: jax.Array) -> jax.Array:
-            """`[B, T, H, W, C]` to `[B, 1, 1, 1, C]`, equal within a group."""
+            """Reduce `[B, T, H, W, C]` to `[B, 1, 1, 1, C]`, equal within a group."""
             means = x.mean(axis=(1, 2, 3)).reshape(batch, groups, -1).mean(axis=-1)
             return jnp.repeat(means, channels // groups, axis=1)[:, None, None, None]
 

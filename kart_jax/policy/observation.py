@@ -1,4 +1,4 @@
-"""What environments show and what a network reads: frames, a state, or both, by name."""
+"""Observations of environments and inputs of networks: frames, a state, or both, by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +8,9 @@ import numpy as np
 FRAMES, STATE = "frames", "state"
 
 Seen = Mapping[str, Any]
-"""What B environments show: `frames [B, H, W, C]` uint8, `state [B, D]` float32, or both."""
+"""One step of B environments: `frames [B, H, W, C]` uint8, `state [B, D]` float32, or both."""
 Observation = Mapping[str, Any]
-"""What a network reads: `frames [N, S, H, W, C]` uint8, `state [N, D]` float32, or both."""
+"""A network's input: `frames [N, S, H, W, C]` uint8, `state [N, D]` float32, or both."""
 
 
 def example(observation_shape: tuple[int, int, int, int] | None, state_size: int) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Occlusion:
         self._changes = jax.jit(self._changes_of_stack)
 
     def changes(self, frames: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """How much the logits and the value change, each `[rows, columns]` as `grid` has them.
+        """Return how much the logits and the value change, each `[rows, columns]` of `grid`.
 
-        Half the squared distance to the outputs for the frames as they are.
+        It is half the squared distance to the outputs for the unchanged frames.
 
         Args:
             frames: one stack `[S, H, W, C]` uint8.

@@ -1,4 +1,4 @@
-"""A policy as an object: it takes observations and gives actions."""
+"""A policy as an object: it takes observations and returns actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class PolicySpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PolicySpec":
-        """Return the spec of what `to_dict` gave."""
+        """Return the spec that `to_dict` wrote."""
         saved = values["network"].items()
         network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved}
         shape = None
@@ -87,7 +87,7 @@ class Policy:
         """The configuration of the environment that it was trained in, as plain values."""
         self.reward_scale = reward_scale
         """Moments of what its rewards were divided by (`ppo.advantages.RewardScale`), for a run
-        that begins with it; None where nobody knows."""
+        that begins with it; None where they are unknown."""
         self._apply = jax.jit(spec.module().apply, static_argnames="critic")
         distribution = spec.actions.distribution
         self._mode = jax.jit(lambda logits: spec.actions.clip(distribution.mode(logits)))

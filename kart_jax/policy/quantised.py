@@ -60,7 +60,7 @@ class QuantisedPolicy(Policy):
 
 
 def quantise(policy: Policy, frames: np.ndarray) -> QuantisedPolicy:
-    """The policy with int8 convolutions, calibrated on frames of its own races.
+    """Return the policy with int8 convolutions, calibrated on frames of its own races.
 
     Args:
         policy: the policy; it is left as it was.
@@ -104,7 +104,7 @@ def _input_scales(policy: Policy, frames: np.ndarray) -> Any:
 
 
 def _instead_of_convolutions(replacement: Callable[[Conv, jax.Array], Any]) -> Interceptor:
-    """Where a `Conv` is called, call `replacement(conv, x)`; None lets the `Conv` go on."""
+    """Call `replacement(conv, x)` in place of each `Conv`; the `Conv` runs where it is None."""
 
     def intercept(
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
@@ -122,7 +122,7 @@ def _record(conv: Conv, x: jax.Array) -> None:
 
 
 def _int8(conv: Conv, x: jax.Array) -> jax.Array:
-    """What `conv` makes of `x [B, T, H, W, C]`, with an int8 kernel."""
+    """Return `conv` of `x [B, T, H, W, C]`, with an int8 kernel."""
     params, scales = conv.variables["params"], conv.variables["scales"]
     x = _rounded(x.astype(jnp.float32), scales["input"])
     sums = int8_conv3d(x, params["kernel"], conv.strides, conv.padding)
@@ -144,7 +144,7 @@ def int8_conv3d(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -
 
 
 def int8_by_products(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
-    """`int8_conv3d` as matrix products over tiles, or over 3 x 3 patches."""
+    """Compute `int8_conv3d` as matrix products over tiles, or over 3 x 3 patches."""
     multiply = partial(jnp.matmul, preferred_element_type=jnp.int32)
     if meets_tiles(strides):
         return by_tiles(x, kernel, strides, padding, multiply)
@@ -160,7 +160,7 @@ def int8_by_products(x: jax.Array, kernel: jax.Array, strides: Shape, padding: i
 def int8_by_convolutions(
     x: jax.Array, kernel: jax.Array, strides: Shape, padding: int
 ) -> jax.Array:
-    """`int8_conv3d` as XLA's 2-D convolutions."""
+    """Compute `int8_conv3d` as XLA's 2-D convolutions."""
 
     def convolve(
         x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int

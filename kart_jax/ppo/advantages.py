@@ -15,7 +15,7 @@ def generalised_advantages(
     discount: float,
     gae_lambda: float,
 ) -> jax.Array:
-    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
+    """Return generalised advantage estimates (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
 
     For t = T-1 .. 0, with d_t = `ended` and e_t = `terminated`:
 
@@ -60,7 +60,7 @@ class RewardScale:
 
     @staticmethod
     def create() -> "RewardScale":
-        """Unit variance before anything was seen."""
+        """Return the scale before any reward was observed: unit variance."""
         return RewardScale(mean=jnp.zeros(()), variance=jnp.ones(()), count=jnp.full((), 1e-4))
 
 

@@ -1,4 +1,4 @@
-"""The rollout as it lies on a device: every frame once, stacks put together when needed.
+"""The rollout on a device: every frame once, stacks assembled when needed.
 
 A frame stack at step t is `S` frames, oldest first. Frame k steps back is taken from
 `frames` unless the episode is younger than k steps; then it is the episode's first
@@ -23,7 +23,7 @@ class Rollout:
     """`[S - 1 + T, B, H, W, C]` uint8: the S - 1 frames before the first step, then the steps';
     None where nothing is drawn."""
     states: jax.Array | None
-    """`[T, B, D]` float32; None where the environments tell no state."""
+    """`[T, B, D]` float32; None where the environments have no state."""
     ages: jax.Array
     """`[T, B]` int32."""
     actions: jax.Array
@@ -97,7 +97,7 @@ def create(
 
 
 def next_age(rollout: Rollout, first: jax.Array) -> jax.Array:
-    """Age `[B]` of the frame that follows the newest; 0 where `first [B]`."""
+    """Return the age `[B]` of the frame that follows the newest; 0 where `first [B]`."""
     return jnp.where(first, 0, jnp.minimum(rollout.age + 1, rollout.stack - 1))
 
 
@@ -135,7 +135,7 @@ def record(
     log_probs: jax.Array,
     values: jax.Array,
 ) -> Rollout:
-    """Append one step: what was seen, what was done, and its value."""
+    """Append one step: observation, action and value."""
     t, frames, states = rollout.step, rollout.frames, rollout.states
     if frames is not None:
         frames = frames.at[t + rollout.stack - 1].set(seen["frames"])
@@ -168,7 +168,7 @@ def rewind(rollout: Rollout) -> Rollout:
 
 
 def head(rollout: Rollout) -> dict[str, jax.Array]:
-    """What a rewound rollout carries over from the one before it."""
+    """Return what a rewound rollout carries over from the one before it."""
     carried = {name: getattr(rollout, name) for name in ("age", "shift", "reward_sum")}
     if rollout.frames is not None:
         carried["frames"] = rollout.frames[: rollout.stack - 1]
@@ -176,7 +176,7 @@ def head(rollout: Rollout) -> dict[str, jax.Array]:
 
 
 def with_head(rollout: Rollout, carried: dict[str, jax.Array]) -> Rollout:
-    """An empty rollout that carries over what `head` gave."""
+    """Return an empty rollout that carries over what `head` returned."""
     if rollout.frames is not None:
         frames = rollout.frames.at[: rollout.stack - 1].set(carried["frames"])
         carried = {**carried, "frames": frames}
@@ -184,7 +184,7 @@ def with_head(rollout: Rollout, carried: dict[str, jax.Array]) -> Rollout:
 
 
 def merge(rollouts: Sequence[Rollout]) -> Rollout:
-    """The rollouts of several groups of environments as one, side by side."""
+    """Return the rollouts of several groups of environments as one, side by side."""
     over_envs = dict.fromkeys(("age", "shift", "env", "reward_sum"), 0)
     fields = {
         name: jnp.concatenate([getattr(r, name) for r in rollouts], over_envs.get(name, 1))

@@ -57,7 +57,7 @@ class PPOConfig:
     """Shift each episode's frames by up to this many pixels in both directions."""
     critic_steps: int = 0
     """Policy steps at the start in which the critic alone learns, so that a policy that was loaded
-    or imitated is not led astray by values that know only how others drove."""
+    or imitated is not degraded by values that were learnt from other drivers."""
     overlap: bool = False
     """Collect the next rollout while learning from the last (policy lag of one update)."""
 

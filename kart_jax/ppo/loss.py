@@ -19,9 +19,9 @@ class LossWeights:
 
 
 def normalise(advantages: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """Zero mean and unit variance over the minibatch `[N]` of all devices.
+    """Scale advantages `[N]` to zero mean and unit variance, over the minibatch of all devices.
 
-    A minibatch of one sample gives 0, not NaN.
+    For a minibatch of one sample it is 0, not NaN.
     """
 
     def mean(x: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def ppo_loss(
     returns: jax.Array,
     weights: LossWeights,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of PPO (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9), minimised.
+    """Return the loss of PPO (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9).
 
         r = exp(log_probs - old_log_probs)
         policy = -mean(min(r * A, clip(r, 1 - eps, 1 + eps) * A))

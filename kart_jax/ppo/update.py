@@ -74,7 +74,7 @@ class Schedules:
 
 @struct.dataclass
 class Outcomes:
-    """What the environments answered to a rollout's actions; `[T, B]` each."""
+    """The environments' answers to a rollout's actions; `[T, B]` each."""
 
     rewards: jax.Array | np.ndarray
     terminated: jax.Array | np.ndarray
@@ -136,7 +136,7 @@ class PPO:
         outcomes: Sequence[Outcomes],
         newest: Sequence[tuple[Seen, jax.Array]],
     ) -> tuple[TrainState, Batch, list[Rollout], Metrics]:
-        """Advantages, returns and the order of the samples.
+        """Compute advantages, returns and the order of the samples.
 
         Args:
             state: with the parameters to bootstrap with.
@@ -198,7 +198,7 @@ class PPO:
     def gradient_step(
         self, state: TrainState, batch: Batch, schedules: Schedules
     ) -> tuple[TrainState, Metrics]:
-        """One step of Adam on the next minibatch.
+        """Take one step of Adam on the next minibatch.
 
         Once the loss or a gradient is not finite (`metrics["finite"]` is then 0), or the update
         has passed its target KL, the rest of the update is skipped: the state stays as it was.
@@ -224,7 +224,7 @@ class PPO:
     def gradients(
         self, state: TrainState, batch: Batch, schedules: Schedules
     ) -> tuple[Any, Metrics]:
-        """Gradient and metrics of the minibatch at hand, the mean over devices."""
+        """Return gradient and metrics of the current minibatch, the mean over devices."""
         times, envs = self._minibatch(state, batch)
         advantages = batch.advantages[times, envs]
         if self.config.normalise_advantages:
@@ -234,7 +234,7 @@ class PPO:
     def refresh_statistics(self, state: TrainState, batch: Batch) -> TrainState:
         """Close an update: move the norm statistics towards those of its first minibatch.
 
-        A new network has none yet, which its running means of 0 tell: they are replaced.
+        A new network has none yet, as its running means of 0 show: they are replaced.
         """
         if state.batch_stats:
             times, envs = self._minibatch(replace(state, minibatch=jnp.int32(0)), batch)

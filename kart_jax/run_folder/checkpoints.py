@@ -1,11 +1,11 @@
-"""Checkpoints that are whole or not there at all: orbax, with digests of our own.
+"""Checkpoints that are whole or absent: orbax, with digests of our own.
 
-A run's `checkpoints/STEP/` holds `policy` (the network's variables), `learner` (what else
-learning needs), `collector` (the environments' arrays, where they can be resumed), `progress`
-(JSON: counters, configuration, the environments' other values) and `digests.json`, written
-last; `checkpoints/best.json` names the best of a run that evaluates. A folder without its
-digests, or whose files do not match them, is passed over: orbax itself takes an emptied folder
-for the latest step, and loads a flipped byte in silence.
+A run's `checkpoints/STEP/` holds `policy` (the network's variables), `learner` (the rest of the
+learner's state), `collector` (the environments' arrays, where they can be saved), `progress`
+(JSON: counters, configuration, the environments' other values) and `digests.json`, written last;
+`checkpoints/best.json` names the best of a run that evaluates. A folder without its
+digests, or whose files do not match them, is skipped: orbax itself takes an emptied folder
+for the latest step, and loads a flipped byte without an error.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ import orbax.checkpoint as ocp
 
 from kart_jax.files import write_whole
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every step of a save
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs every step of a save
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
 DELETED = ".deleted"
 _ARRAY, _EMPTY = "array", "empty"
 BEST = "best.json"
-"""Beside the checkpoints of a run that evaluates: which of them raced best, and how."""
+"""Beside the checkpoints of a run that evaluates: the best one's step and metrics."""
 
 
 class CheckpointError(RuntimeError):
@@ -39,7 +39,7 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a run goes on from, as host arrays and plain values."""
+    """Everything that a run resumes from, as host arrays and plain values."""
 
     step: int
     """Policy steps taken."""
@@ -50,7 +50,7 @@ class Checkpoint:
     progress: dict[str, Any]
     """Plain JSON."""
     collector: Any = None
-    """The environments' states, nested NumPy arrays and plain values; None: they begin anew."""
+    """The environments' states, nested NumPy arrays and plain values; None if not saved."""
 
 
 class Checkpoints:
@@ -60,35 +60,34 @@ class Checkpoints:
         self.folder = (run_dir / "checkpoints").absolute()
         self._keep = keep
         self._whole: set[int] | None = None
-        """The steps whose checkpoints are whole; they are read once, before the first save."""
+        """Steps whose checkpoints are whole; read once, before the first save."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future[None] | None = None
 
     def save(self, checkpoint: Checkpoint, best: dict[str, float] | None = None) -> None:
         """Begin to save; the arrays must not change afterwards.
 
-        A save that fails (a full disk, say) is reported as a warning and leaves the earlier
-        checkpoints as they are.
+        A failed save (a full disk, say) is a warning, and leaves the earlier checkpoints alone.
 
         Args:
             checkpoint: what to save.
-            best: the metrics by which it is the best so far; it is then kept until there is
-                a better one.
+            best: its metrics if it is the best so far; it is then not removed until there is a
+                better one.
         """
         self.wait()
         self._saving = self._thread.submit(self._save, checkpoint, best)
 
     def wait(self) -> bool:
-        """Wait for the save at hand; whether it succeeded."""
+        """Wait for the current save; return whether it succeeded."""
         saving, self._saving = self._saving, None
         if saving is None:
             return True
         try:
             saving.result()
-        except Exception as error:  # whatever orbax or the disk raised, training goes on
+        except Exception as error:  # whatever orbax or the disk raised, training continues
             log.warning(
-                "a checkpoint could not be saved (%s); training goes on and tries again at the "
-                "next one. Free some space in %s.",
+                "a checkpoint could not be saved (%s); training continues and tries again "
+                "at the next one. Free some space in %s.",
                 error,
                 self.folder,
             )
@@ -96,7 +95,7 @@ class Checkpoints:
         return True
 
     def close(self) -> bool:
-        """Wait for the last save and stop; whether it succeeded."""
+        """Wait for the last save and stop; return whether it succeeded."""
         saved = self.wait()
         self._thread.shutdown()
         return saved
@@ -112,19 +111,19 @@ class Checkpoints:
         self._prune(checkpoint.step, self._whole)
 
     def _prune(self, saved: int, whole: set[int]) -> None:
-        """Remove what is older than the checkpoint just saved, but for the newest whole ones.
+        """Remove checkpoints older than the one just saved, except the newest whole ones.
 
-        Damaged ones do not count, lest nothing whole be left; those of later steps are replaced
-        once the run gets there.
+        Damaged ones do not count, so that whole ones remain; those of later steps are replaced
+        when the run reaches them.
         """
         best = read_best(self.folder)
-        kept = {*sorted(whole)[-self._keep :], best and best["step"]}
+        retained = {*sorted(whole)[-self._keep :], best and best["step"]}
         for step in steps(self.folder):
-            if step < saved and step not in kept:
-                # Renamed first: others see a whole checkpoint or none.
-                gone = self.folder / f"{step}{DELETED}"
-                (self.folder / str(step)).rename(gone)
-                shutil.rmtree(gone)
+            if step < saved and step not in retained:
+                # Renamed first, so that readers see a whole checkpoint or none.
+                deleted = self.folder / f"{step}{DELETED}"
+                (self.folder / str(step)).rename(deleted)
+                shutil.rmtree(deleted)
                 whole.discard(step)
 
     def _write(self, checkpoint: Checkpoint, target: Path) -> None:
@@ -135,7 +134,7 @@ class Checkpoints:
             multiprocessing_options=_alone(),
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in ("*.orbax-checkpoint-tmp*", f"*{DELETED}"):  # nobody else writes here
+        for left in ("*.orbax-checkpoint-tmp*", f"*{DELETED}"):  # only this process writes here
             for unfinished in self.folder.glob(left):
                 shutil.rmtree(unfinished)
         if target.exists():
@@ -154,14 +153,14 @@ class Checkpoints:
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps that have a folder, whole or not, in ascending order."""
+    """Return the steps that have a folder, whole or not, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal())
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether all files of a checkpoint are there and as they were written."""
+    """Return whether all files of a checkpoint are there and match their digests."""
     try:
         digests = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
         return digests == _digests(checkpoint)
@@ -170,14 +169,14 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def ever_saved(folder: Path) -> bool:
-    """Whether a run ever finished a checkpoint, damaged since or not."""
+    """Return whether a run ever finished a checkpoint, damaged since or not."""
     return any((folder / str(step) / DIGESTS).exists() for step in steps(folder))
 
 
 def latest(folder: Path) -> Path:
-    """The newest whole checkpoint in a run's `checkpoints` folder.
+    """Return the newest whole checkpoint in a run's `checkpoints` folder.
 
-    Damaged ones are passed over with a warning.
+    Damaged ones are skipped with a warning.
 
     Raises:
         CheckpointError: there is none.
@@ -186,13 +185,13 @@ def latest(folder: Path) -> Path:
         checkpoint = folder / str(step)
         if is_whole(checkpoint):
             return checkpoint
-        if checkpoint.exists():  # or else it was deleted meanwhile
-            log.warning("%s is incomplete or damaged: passed over", checkpoint)
+        if checkpoint.exists():  # otherwise it was deleted meanwhile
+            log.warning("%s is incomplete or damaged: skipped", checkpoint)
     raise CheckpointError(f"{folder} holds no whole checkpoint")
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
-    """The `step` and `metrics` of the best checkpoint of a run that evaluates, if any."""
+    """Return `step` and `metrics` of the best checkpoint of a run that evaluates, or None."""
     try:
         best: dict[str, Any] = json.loads((folder / BEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -201,7 +200,7 @@ def read_best(folder: Path) -> dict[str, Any] | None:
 
 
 def best_or_latest(folder: Path) -> Path:
-    """The best whole checkpoint in a run's `checkpoints` folder, or else the newest.
+    """Return the best whole checkpoint in a run's `checkpoints` folder, or else the newest.
 
     Raises:
         CheckpointError: there is none.
@@ -211,12 +210,12 @@ def best_or_latest(folder: Path) -> Path:
         checkpoint = folder / str(best["step"])
         if is_whole(checkpoint):
             return checkpoint
-        log.warning("%s, the best, is incomplete or damaged: passed over", checkpoint)
+        log.warning("%s, the best, is incomplete or damaged: skipped", checkpoint)
     return latest(folder)
 
 
 def find(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or the run's best or newest in that folder.
+    """Return the checkpoint at a path, or the best or newest one of the run at that path.
 
     Raises:
         CheckpointError: the path is no run and no checkpoint, or the checkpoint is damaged.
@@ -234,28 +233,28 @@ def find(path: Path) -> Path:
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """The plain values of a checkpoint."""
+    """Return the plain values of a checkpoint."""
     handler = ocp.JsonCheckpointHandler(multiprocessing_options=_alone())
     return _restore(checkpoint, "progress", handler, ocp.args.JsonRestore())
 
 
 def read_policy(checkpoint: Path, template: Any) -> Any:
-    """The network's variables as host arrays; `template` has their shapes and types."""
+    """Return the network's variables as host arrays; `template` has shapes and types."""
     return _restore_arrays(checkpoint, "policy", template)
 
 
 def read_learner(checkpoint: Path, template: Any) -> Any:
-    """What else learning needs, as host arrays."""
+    """Return the rest of the learner's state as host arrays; `template` has their shapes."""
     return _restore_arrays(checkpoint, "learner", template)
 
 
 def read_collector(checkpoint: Path, progress: dict[str, Any]) -> Any:
-    """The environments' states, of a checkpoint and its `read_progress`; None: it has none."""
+    """Return a checkpoint's environment states, given its `read_progress`, or None."""
     collector = progress["collector"]
     if collector is None:
         return None
     if not (checkpoint / "collector").is_dir():
-        log.warning("%s is of an older version: its environments begin anew", checkpoint)
+        log.warning("%s is of an older version: its environments start new episodes", checkpoint)
         return None
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
     arrays = _restore(checkpoint, "collector", handler, ocp.args.StandardRestore())
@@ -263,7 +262,7 @@ def read_collector(checkpoint: Path, progress: dict[str, Any]) -> Any:
 
 
 def _take_arrays(tree: Any) -> tuple[dict[str, np.ndarray], Any]:
-    """The arrays of a nested value by a name for each, and the value with those names instead."""
+    """Return the arrays of a nested value by name, and the value with names in their place."""
     arrays: dict[str, np.ndarray] = {}
 
     def take(leaf: Any) -> Any:
@@ -279,7 +278,7 @@ def _take_arrays(tree: Any) -> tuple[dict[str, np.ndarray], Any]:
 
 
 def _put_arrays(arrays: dict[str, np.ndarray], tree: Any) -> Any:
-    """The inverse of `_take_arrays`."""
+    """Put arrays back in the places of their names: the inverse of `_take_arrays`."""
 
     def is_named(node: Any) -> bool:
         return isinstance(node, dict) and node.keys() in ({_ARRAY}, {_EMPTY})
@@ -302,7 +301,9 @@ def _restore_arrays(checkpoint: Path, item: str, template: Any) -> Any:
     for (path, expected), array in zip(
         jax.tree.leaves_with_path(empty), jax.tree.leaves(arrays), strict=True
     ):
-        if np.shape(array) != expected.shape:  # orbax gives what is there, whatever was asked for
+        if (
+            np.shape(array) != expected.shape
+        ):  # orbax returns the saved shape, not the requested one
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise CheckpointError(
                 f"{checkpoint / item} does not fit this run: {name} is {np.shape(array)} there "
@@ -320,13 +321,13 @@ def _restore(checkpoint: Path, item: str, handler: Any, args: Any) -> Any:
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
-    """Not to wait for the other processes of a run: they have nothing to save or to read."""
+    """Return options to wait for no other process: only this one saves and reads."""
     this = jax.process_index()
     return ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint, by its path within."""
+    """Return the SHA-256 of every file of a checkpoint, by its path within."""
     digests = {}
     for path in sorted(checkpoint.rglob("*")):
         if path.is_file() and not path.name.startswith(DIGESTS):

@@ -14,23 +14,23 @@ from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.validation import UserError
 
-KEPT = {
+FIXED = {
     "network": [field.name for field in fields(NetworkConfig)],
     # Another race is another task: values and the best evaluation so far would not be its own.
     "race": [field.name for field in fields(RaceConfig)],
-    # Its rate falls over all its steps, and what it was tells what the policy knows.
+    # Its learning rate falls over all its steps, and its data decide what the policy learnt.
     "imitation": [field.name for field in fields(ImitationConfig)],
     "ppo": ["discount", "normalise_rewards"],
     "run": ["seed", "init_from"],
 }
-"""What a resumed run keeps, by part: all that its parameters' shape and meaning depend on."""
+"""Fields, by part, that a resumed run may not change: its parameters' shape and meaning."""
 
 
 @contextmanager
 def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
-    """Make the folder of a new run, or open that of a run to resume; held while in use.
+    """Make the folder of a new run, or open that of a run to resume; locked while in use.
 
-    Of several processes of one run one alone may `write`, the others just get its name.
+    Of several processes of one run only one may `write`; the others only get the folder's name.
 
     Raises:
         ValueError: as `check_run`, or another process writes the run.
@@ -56,10 +56,10 @@ def open_run(config: TrainConfig, write: bool = True) -> Iterator[Path]:
 
 
 def check_run(config: TrainConfig) -> None:
-    """Refuse a folder that this run may not write; makes nothing.
+    """Refuse a folder that this run may not write; create nothing.
 
     Raises:
-        ValueError: the folder exists already, or holds a run that cannot be resumed so.
+        ValueError: the folder exists already, or holds a run that cannot be resumed with `config`.
     """
     run_dir = config.run.run_dir
     if run_dir is None:
@@ -68,13 +68,13 @@ def check_run(config: TrainConfig) -> None:
         check_resumable(configs.load(run_dir / "config.json"), config)
     elif run_dir.exists() and any(run_dir.iterdir()):
         raise UserError(
-            f"{run_dir} exists already and is never overwritten: add --resume to go on with it, "
+            f"{run_dir} exists already and is never overwritten: add --resume to continue it, "
             "or choose another --run-dir"
         )
 
 
 def default_folder(config: TrainConfig) -> Path:
-    """A folder named by the moment and the tracks."""
+    """Return a folder named by the time and the tracks."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     return Path("runs") / f"{stamp}_{'+'.join(config.race.track)[:40]}"
 
@@ -99,7 +99,7 @@ def check_resumable(saved: TrainConfig, config: TrainConfig) -> None:
     """
     changed = [
         f"{name} ({before} -> {now})"
-        for part, names in KEPT.items()
+        for part, names in FIXED.items()
         for name in names
         if (before := getattr(getattr(saved, part), name))
         != (now := getattr(getattr(config, part), name))

@@ -16,8 +16,8 @@ SHIPPED = Path(__file__).parents[1] / "policies"
 def load_policy(source: str | Path) -> Policy:
     """Load a shipped policy by its name, or any from a run, a checkpoint or an exported folder.
 
-    Of a run its best checkpoint is taken, or else its newest. Neither the game nor its data
-    is needed. Where a folder has a shipped policy's name, write `./name` for the folder.
+    Of a run its best checkpoint is taken, or else its newest. It needs neither the game
+    nor its data. Where a folder has a shipped policy's name, write `./name` for the folder.
 
     Raises:
         CheckpointError: there is no whole checkpoint, nor such a name.
@@ -53,7 +53,7 @@ def read_trained(folder: Path) -> tuple[PolicySpec, Any, dict[str, Any]]:
 
 
 def find_folder(source: str | Path) -> Path:
-    """The folder that a shipped policy's name, or a path, stands for.
+    """Return the folder of a shipped policy's name, or of a path.
 
     Raises:
         CheckpointError: there is none.
@@ -68,5 +68,5 @@ def find_folder(source: str | Path) -> Path:
 
 
 def shipped_policies() -> list[str]:
-    """Names of the policies that come with the package."""
+    """Return the names of the policies that come with the package."""
     return sorted(path.parent.name for path in SHIPPED.glob("*/policy.json"))

@@ -1,4 +1,4 @@
-"""Where metrics go: TensorBoard, JSON lines, Weights & Biases."""
+"""Logs of metrics: TensorBoard, JSON lines, Weights & Biases."""
 
 import json
 import logging
@@ -36,9 +36,9 @@ class MetricsWriter:
         """Open the logs.
 
         Args:
-            run_dir: the run's folder; None writes nowhere: another process of the run does.
-            start: policy steps that the run goes on from.
-            about: plain values that describe the run, shown beside the curves.
+            run_dir: the run's folder; None writes nothing, since another process does.
+            start: policy steps at which the run begins or resumes.
+            about: plain values that describe the run, displayed beside the curves.
             wandb: whether to write to Weights & Biases too, where nothing can be dropped:
                 what was logged there beyond `start` stays, and is not logged again.
 
@@ -91,30 +91,30 @@ class MetricsWriter:
     def _open_board(self, start: int) -> Any:
         from tensorboardX import SummaryWriter
 
-        # Its thread dies of a full disk; a short queue would then block whoever fills it.
+        # A full disk ends its thread; a short queue would then block `write`.
         return SummaryWriter(str(self._board_path), purge_step=start + 1, max_queue=10_000)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
-        """Training goes on when the disk is full, with a word about it."""
+        """Warn once where the disk is full, and let training continue."""
         try:
             yield
         except OSError as error:
             if not self._failed:
-                log.warning("metrics cannot be written (%s); training goes on without", error)
+                log.warning("metrics cannot be written (%s); training continues without", error)
             self._failed = True
 
     def _drop_after(self, start: int) -> None:
         if not self._lines_path.exists():
             return
-        kept = []
+        earlier = []
         for line in self._lines_path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= start:
-                    kept.append(line + "\n")
+                    earlier.append(line + "\n")
             except ValueError:  # the last line of a run that was killed while writing it
                 continue
-        write_whole(self._lines_path, "".join(kept))
+        write_whole(self._lines_path, "".join(earlier))
 
 
 def open_writer(run_dir: Path | None, config: TrainConfig, step: int) -> MetricsWriter:
@@ -135,7 +135,7 @@ def open_writer(run_dir: Path | None, config: TrainConfig, step: int) -> Metrics
 
 
 def check_wandb() -> None:
-    """Refuse to go on without Weights & Biases.
+    """Refuse to continue without Weights & Biases.
 
     Raises:
         ValueError: says what to do.
@@ -147,7 +147,7 @@ def check_wandb() -> None:
 
 
 def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
-    """The run there, which the run's folder remembers by its id."""
+    """Start or resume the run of the id that the run's folder holds."""
     import wandb
 
     path = run_dir / "wandb_id"
@@ -162,7 +162,7 @@ def _open_wandb(run_dir: Path, about: Mapping[str, Any]) -> Any:
             dir=run_dir,
             config=dict(about),
         )
-    except Exception as error:  # its own kinds of errors: no account, no connection
+    except Exception as error:  # its own error classes: no account, no connection
         raise UserError(
             f"Weights & Biases did not start: {error}. See `wandb login`, or set "
             "WANDB_MODE=offline to upload later."

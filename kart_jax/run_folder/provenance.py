@@ -22,10 +22,10 @@ SOURCE = Path(__file__).parents[2]
 
 
 def record_start(run_dir: Path, step: int) -> dict[str, Any]:
-    """Add to `run.json` that the run begins, or goes on, at `step`; what was added.
+    """Add to `run.json` that the run begins or resumes at `step`; return the entry.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written; the file stays as it was.
     """
     path = run_dir / "run.json"
     try:
@@ -38,7 +38,7 @@ def record_start(run_dir: Path, step: int) -> dict[str, Any]:
 
 
 def describe_start() -> dict[str, Any]:
-    """This moment, command, software and machine as plain values."""
+    """Return time, command, software and machine as plain values."""
     devices = jax.devices()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -59,7 +59,7 @@ def describe_start() -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of a folder, and whether files differ from it; None if it is no clone."""
+    """Return a folder's commit and whether files differ from it; None without a clone."""
     root = _git(folder, "rev-parse", "--show-toplevel")
     if root is None or Path(root) != folder.resolve():  # installed within another project
         return None

@@ -31,7 +31,7 @@ Source = Resumed | Policy
 
 
 def policy_spec(config: TrainConfig) -> PolicySpec:
-    """The policy that a configuration trains."""
+    """Return the policy that a configuration trains."""
     space = ACTION_SETS[config.race.action_set]().space
     return PolicySpec(
         config.network, ActionSpec.from_space(space), config.observation_shape, config.state_size
@@ -39,7 +39,7 @@ def policy_spec(config: TrainConfig) -> PolicySpec:
 
 
 def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
-    """What to begin with, looked for before anything is started; None: a new network.
+    """Find what to begin with, before anything is started; None is a new network.
 
     Raises:
         CheckpointError: there is none where `init_from` says, or all of the run's are damaged.

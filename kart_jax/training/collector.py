@@ -1,4 +1,4 @@
-"""Collecting: the workers are stepped with the policy, group by group, into a rollout."""
+"""Collect rollouts: step the workers with the policy, group by group."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ class Collected:
     """What the host learns from one rollout."""
 
     outcomes: list[Outcomes]
-    """Of each group, host arrays `[T, B]`."""
+    """Host arrays `[T, B]`, one for each group."""
     newest: list[tuple[Seen, np.ndarray]]
-    """Of each group, what the last step led to and whether it begins an episode."""
+    """Each group's newest observation, and whether it begins an episode `[B]`."""
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    """Those that ended; see `EpisodeCounter`."""
+    """Episodes that ended; see `EpisodeCounter`."""
     bytes_sent: int = 0
-    """Bytes that went to the devices: observations, flags and outcomes."""
+    """Bytes sent to the devices: observations, flags and outcomes."""
     losses: int = 0
     """Workers lost and replaced so far."""
     env_states: list[Any] | None = None
@@ -36,11 +36,11 @@ class Collected:
 
 
 class RewardError(RuntimeError):
-    """An environment gave a reward that nothing can be learnt from."""
+    """A reward of an environment is not finite."""
 
 
 class Collector:
-    """Steps all groups of workers in turn: while one simulates, another is acted for."""
+    """Steps the groups of workers in turn: while one simulates, the policy acts for another."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Collector:
         self._parts = tuple(learner.ppo.agent.example())
         self.counter = EpisodeCounter([len(members) for members in envs.groups])
         self.newest: list[tuple[Seen, np.ndarray]] = []
-        """Of each group, what to act upon next and whether it begins an episode."""
+        """Each group's newest observation, to act on next, and whether it begins an episode."""
 
     def start(self) -> None:
         """Begin an episode in every environment."""
@@ -73,9 +73,9 @@ class Collector:
             between: called after each group's actions were sent, to work while it simulates.
 
         Raises:
-            Interrupted: a stop was asked for; rollouts and environments are of no more use.
+            Interrupted: a stop was requested; drop the rollouts and the environments.
             RewardError: a reward is not finite.
-            WorkersLostError: one environment has lost too many workers in a row.
+            WorkersLostError: one environment lost too many workers in a row.
         """
         length = self.learner.ppo.config.rollout_length
         groups = range(len(self.rollouts))
@@ -98,7 +98,7 @@ class Collector:
                     between()
                     self._stop.check()
         collected.newest, collected.losses = list(self.newest), self.envs.losses
-        collected.bytes_sent += _size((collected.newest, outcomes))  # what the update takes
+        collected.bytes_sent += _size((collected.newest, outcomes))  # the update sends these too
         return collected
 
     def _act(self, actor: Actor, group: int) -> None:
@@ -109,7 +109,7 @@ class Collector:
         self.envs.send(group, actions)
 
     def _receive(self, actor: Actor, group: int, t: int, collected: Collected) -> None:
-        """Take in what step `t` of a group led to."""
+        """Store the outcome of step `t` of a group, and its newest observation."""
         with self._stopwatch("simulate (wait)"), self._stop.interrupting():
             batch: StepBatch = self.envs.receive(group)
         self._check_rewards(group, batch.rewards)
@@ -131,16 +131,16 @@ class Collector:
         if not np.isfinite(rewards).all():
             place = int(np.flatnonzero(~np.isfinite(rewards))[0])
             raise RewardError(
-                f"environment {self.envs.groups[group][place]} gave the reward {rewards[place]}: "
-                "its reward, or a wrapper around it, must give finite numbers"
+                f"environment {self.envs.groups[group][place]} returned the reward "
+                f"{rewards[place]}: its reward, or a wrapper around it, must return finite numbers"
             )
 
     def _seen(self, frames: np.ndarray | None, states: np.ndarray | None) -> Seen:
-        """Leave out what the network does not see."""
-        shown = {FRAMES: frames, STATE: states}
-        return {name: shown[name] for name in self._parts}
+        """Return the parts of an observation that the network sees."""
+        observed = {FRAMES: frames, STATE: states}
+        return {name: observed[name] for name in self._parts}
 
 
 def _size(arrays: Any) -> int:
-    """Bytes of a tree of host arrays."""
+    """Return the bytes of a tree of host arrays."""
     return sum(array.nbytes for array in jax.tree.leaves(arrays))

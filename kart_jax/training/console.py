@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live view in a terminal, plain lines elsewhere."""
+"""Progress of a run on the screen: a live view in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ from kart_jax.training.metrics import Stopwatch
 LINE_SECONDS = 15.0
 """Time between two plain lines."""
 
-SHOWN = {
+FORMATS = {
     "episode/return": "return {:.2f}",
     "episode/progress_m": "{:.0f} m",
     "episode/finish_rate": "finished {:.0%}",
@@ -28,13 +28,14 @@ SHOWN = {
     "ppo/entropy": "entropy {:.2f}",
     "workers/losses": "workers lost {:.0f}",
 }
+"""How each metric is printed."""
 
 
 class Console:
     """Shows progress; use as a context manager around the run."""
 
     def __init__(self, run: RunConfig, start: int, quiet: bool = False) -> None:
-        """Show a run that begins at policy step `start`; nothing if `quiet`, or if it is."""
+        """Prepare to show a run from policy step `start` on; nothing if `quiet`, or if it is."""
         self._run = run
         self._start_step = start
         self._started = self._last_line = time.monotonic()
@@ -49,14 +50,14 @@ class Console:
             TimeRemainingColumn(elapsed_when_finished=False),
         )
         # On lines of their own, since a narrow terminal would cut the time left.
-        self._figures = Text("collecting the first rollout")
+        self._metrics = Text("collecting the first rollout")
         console = RichConsole(file=sys.stdout)
-        self._view = Live(Group(self._progress, self._figures), console=console)
+        self._view = Live(Group(self._progress, self._metrics), console=console)
         total = run.total_steps if run.minutes is None else 60 * run.minutes
         self._task = self._progress.add_task("", total=total)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the live view."""
         if self._live:
             self._view.start()
         return self
@@ -67,14 +68,14 @@ class Console:
             self._view.stop()
 
     def rate(self, step: int) -> float:
-        """Policy steps per second over the last updates."""
+        """Return policy steps per second over the last updates."""
         now = time.monotonic()
         self._marks.append((now, step))
         then, before = self._marks[0]
         return (step - before) / max(now - then, 1e-9)
 
     def show_evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Print the means of an evaluation, which stay in view."""
+        """Print the means of an evaluation on lines that stay."""
         self._print(
             f"evaluated at {step:,} steps: {metrics['eval/finish_rate']:.0%} finished, "
             f"{metrics['eval/progress_m']:.0f} m, return {metrics['eval/return']:.2f}"
@@ -83,24 +84,24 @@ class Console:
     def show(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the newest metrics."""
         parts = [f"{step:,} steps", f"{metrics['time/steps_per_second']:.0f}/s"]
-        parts += [text.format(metrics[name]) for name, text in SHOWN.items() if name in metrics]
+        parts += [text.format(metrics[name]) for name, text in FORMATS.items() if name in metrics]
         line = " · ".join(parts)
         now = time.monotonic()
         if self._live:
             done = step if self._run.minutes is None else now - self._started
             self._progress.update(self._task, completed=done)
-            self._figures.plain = line
+            self._metrics.plain = line
         elif now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self._print(f"{now - self._started:6.0f} s · {line}")
 
     def show_end(self, finished: bool, step: int, reached: bool, stopwatch: Stopwatch) -> None:
-        """Print where the time went, once the run has ended.
+        """Print the time of each stage, after the run has ended.
 
         Args:
-            finished: nobody asked it to stop.
+            finished: no stop was requested.
             step: policy steps taken.
-            reached: its target was reached.
+            reached: the target was reached.
             stopwatch: the time of each stage.
         """
         if finished and step == 0 and not reached:
@@ -108,10 +109,10 @@ class Console:
         self._print(f"\nWhere the time went:\n{stopwatch.table()}")
 
     def _print(self, line: str) -> None:
-        """Print a line, which stays in view.
+        """Print a line that stays in view.
 
-        A reader who left (Ctrl-C ends `| tee` too), a terminal that is gone and a full disk are
-        no reasons to stop.
+        A closed pipe (Ctrl-C ends `| tee` too), a lost terminal and a full disk do not stop the
+        run.
         """
         try:
             if self._live:

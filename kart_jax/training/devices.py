@@ -1,4 +1,4 @@
-"""How work is spread over devices: the only module that knows.
+"""Split work over devices; no other module does.
 
 Arrays of one device become arrays with a leading axis of devices; functions of one
 device's arrays become functions of those by `jax.pmap`. Environments are split evenly:
@@ -39,11 +39,11 @@ CACHE_FLAG = "jax_compilation_cache_dir"
 
 
 def prepare_jax() -> None:
-    """Settle, before the first use of a device, how programs are compiled and where they are kept.
+    """Set, before the first use of a device, how programs are compiled and cached.
 
-    They are kept in the user's cache folder, so that a second start is quick. JAX's own variables
-    still decide: `JAX_COMPILATION_CACHE_DIR` moves it, `JAX_ENABLE_COMPILATION_CACHE=false` turns
-    it off, and what `XLA_FLAGS` holds already is not changed.
+    Programs go to the user's cache folder, so that a second start is quick. JAX's own variables
+    take precedence: `JAX_COMPILATION_CACHE_DIR` moves the cache, `JAX_ENABLE_COMPILATION_CACHE=0`
+    turns it off, and what `XLA_FLAGS` sets already is not changed.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if jaxlib.__version__ in YNN_ON_ONE_CORE and YNN_FLAG not in flags:
@@ -79,7 +79,7 @@ class Devices:
 
     @property
     def kind(self) -> str:
-        """What the devices call themselves, such as `cpu` or `NVIDIA H100 80GB HBM3`."""
+        """The name of the devices, such as `cpu` or `NVIDIA H100 80GB HBM3`."""
         return self.local[0].device_kind
 
     def check_divides(self, config: TrainConfig) -> None:
@@ -109,7 +109,7 @@ class Devices:
     def map_together(
         self, function: Callable[..., Any], donate: tuple[int, ...] = ()
     ) -> Callable[..., Any]:
-        """As `map`, with all devices of all processes in `AXIS`: all call it, or all wait."""
+        """Map as `map` does, over all devices of all processes: every process must call it."""
         return self._map(function, donate, None)
 
     def _map(
@@ -147,13 +147,13 @@ class Devices:
         return np.concatenate([jax.device_get(s.data)[0] for s in array.addressable_shards])
 
     def first(self, tree: Any) -> Any:
-        """The first device's copy of replicated arrays, as host arrays that nobody overwrites."""
+        """Return the first device's copy of replicated arrays, as host arrays of their own."""
         return jax.tree.map(
             lambda x: np.array(jax.device_get(x.addressable_shards[0].data)[0]), tree
         )
 
     def shards(self, tree: Any) -> Any:
-        """All of this process's `[D, ...]` arrays on the host, as they are."""
+        """Return all of this process's arrays `[D, ...]` on the host."""
         return jax.tree.map(
             lambda x: np.concatenate([jax.device_get(s.data) for s in x.addressable_shards]), tree
         )
@@ -163,17 +163,17 @@ class Devices:
         return jax.device_put(jax.tree.map(np.array, tree), self._sharding)
 
     def all_reduce_max(self, value: int) -> int:
-        """The largest `value` (32 bits) of all processes, which wait here for each other."""
+        """Return the largest `value` (32 bits) of all processes; waits for them."""
         if self.processes == 1:
             return value
         return int(self.first(self._all_reduce_max(self.replicate(np.int32(value)))))
 
     def broadcast(self, tree: Any) -> Any:
-        """The first process's host arrays in all processes, which have some of equal shapes."""
+        """Return the first process's host arrays in all processes, given arrays of equal shapes."""
         with jax.transfer_guard("allow"):
             return multihost_utils.broadcast_one_to_all(tree)
 
     def shards_of_all(self, tree: Any) -> Any:
-        """The `[D, ...]` arrays of all `P` processes on the host of each, `[P, D, ...]`."""
+        """Return the arrays `[D, ...]` of all P processes on each host, `[P, D, ...]`."""
         with jax.transfer_guard("allow"):
             return multihost_utils.process_allgather(self.shards(tree))

@@ -30,19 +30,19 @@ _REST = ("optimiser", "reward_scale", "update", "key")
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or a gradient was not finite; the state before the update was kept."""
+    """A loss or a gradient was not finite; the state is that before the update."""
 
     def __init__(self, update: int, statistics: dict[str, Any]) -> None:
         super().__init__(
-            f"a loss or gradient of update {update} is not finite. The last good checkpoint was "
-            "kept; a lower learning rate, or float32, is the usual remedy."
+            f"a loss or gradient of update {update} is not finite. The last good checkpoint "
+            "remains; a lower learning rate, or float32, is the usual remedy."
         )
         self.statistics = statistics
 
 
 @struct.dataclass
 class Actor:
-    """What acting needs of the state."""
+    """The part of the state that acting needs."""
 
     variables: Any
     key: jax.Array
@@ -76,7 +76,7 @@ class Learner:
         """A state and its copy on the host."""
 
     def create_rollouts(self, num_envs: int, groups: int, offset: int = 0) -> list[Rollout]:
-        """Empty rollouts on the devices for each group of workers.
+        """Return empty rollouts on the devices, one for each group of workers.
 
         `offset` is the number of environments in the processes before this one.
         """
@@ -95,7 +95,7 @@ class Learner:
     def act(
         self, actor: Actor, rollout: Rollout, seen: Seen, first: np.ndarray
     ) -> tuple[Rollout, np.ndarray]:
-        """Take one step of a group: what it shows in, actions `[B, ...]` out."""
+        """Record a step of a group in its rollout; return both it and actions `[B, ...]`."""
         newest = self.devices.shard((dict(seen), first))
         rollout, actions = self._act(actor, rollout, *newest)
         return rollout, self.devices.gather(actions)
@@ -103,7 +103,7 @@ class Learner:
     def record_final_values(
         self, actor: Actor, rollout: Rollout, seen: Seen, truncated: np.ndarray
     ) -> Rollout:
-        """Record the bootstrap values of truncated episodes; `seen` ended them."""
+        """Record the bootstrap values of truncated episodes, whose last observations are `seen`."""
         return self._final_values(actor, rollout, *self.devices.shard((dict(seen), truncated)))
 
     def save_state(self) -> tuple[Any, Any]:
@@ -144,13 +144,13 @@ class Learner:
         self.load_state(*self.devices.broadcast(self.save_state()))
 
     def save_heads(self, rollouts: Sequence[Rollout]) -> list[dict[str, jax.Array]]:
-        """What each rollout carries over from the one before, on the devices."""
+        """Return, on the devices, what each rollout carries over from the one before."""
         return [self._head(rollout) for rollout in rollouts]
 
     def load_heads(
         self, rollouts: Sequence[Rollout], heads: Sequence[dict[str, jax.Array]]
     ) -> list[Rollout]:
-        """Put into empty rollouts what `save_heads` gave."""
+        """Put into empty rollouts what `save_heads` returned."""
         return [
             self._load_head(rollout, self.devices.place(head))
             for rollout, head in zip(rollouts, heads, strict=True)
@@ -164,13 +164,12 @@ class Learner:
         step: int,
         total_steps: int,
     ) -> tuple["Update", list[Rollout]]:
-        """Make a batch of what was collected, to be learnt from step by step.
+        """Make a batch of the rollouts, to learn from step by step.
 
         Args:
-            rollouts: of each group; consumed.
-            outcomes: of each group, host arrays `[T, B]`.
-            newest: of each group, what the last step led to and whether it begins an
-                episode.
+            rollouts: one for each group; consumed.
+            outcomes: one for each group, host arrays `[T, B]`.
+            newest: each group's newest observation, and whether it begins an episode.
             step: policy steps taken, for the schedules.
             total_steps: policy steps of the whole run.
         """
@@ -203,7 +202,7 @@ class Learner:
 
 
 class Update:
-    """One update under way; each `step` is one gradient step, so others can work between."""
+    """An update in progress; each `step` is one gradient step, so that acting can come between."""
 
     def __init__(
         self,
@@ -222,21 +221,21 @@ class Update:
         self._steps: list[Metrics] = []
 
     def step(self) -> bool:
-        """Take a gradient step if one is left; False when all were taken."""
+        """Take a gradient step if one is left; return whether there was one."""
         learner = self._learner
         if len(self._steps) == learner.ppo.config.gradient_steps:
             return False
         self._state, metrics = learner._gradient_step(self._state, self._batch, self._schedules)
         self._steps.append(metrics)
-        # No more than two in flight, so that acting, or a request to stop, need not wait long.
+        # At most two in flight, so that acting or a request to stop does not wait long.
         jax.block_until_ready(self._steps[-2:][0])
         return True
 
     def finish(self, check: Callable[[], None]) -> dict[str, float]:
-        """Take all steps that are left, commit the state, and return the update's metrics.
+        """Take the remaining steps, commit the state, and return the update's metrics.
 
         Args:
-            check: called after each step; what it raises drops the update.
+            check: called after each step; an exception from it drops the update.
 
         Raises:
             NonFiniteError: a step was not finite; the learner's state is that before it.
@@ -271,7 +270,7 @@ class Update:
 
 
 def summarise(x: np.ndarray) -> dict[str, float]:
-    """How many values of `x` are not finite, and the range and mean of the others."""
+    """Return how many values of `x` are not finite, and the range and mean of the others."""
     finite = x[np.isfinite(x)]
     result = {"not_finite": float(x.size - finite.size)}
     if finite.size:

@@ -28,7 +28,7 @@ from kart_jax.workers.worker import MakeEnv
 
 
 def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
-    """Train to the end or until stopped; either way the last finished update is saved.
+    """Train to the end or until stopped; save the last finished update either way.
 
     Args:
         run: what to train, and where.
@@ -36,10 +36,10 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
         make: makes the environments, in the workers: importable there.
 
     Returns:
-        Whether the run came to its end by itself, rather than by a signal.
+        Whether the run ended by itself, rather than by a signal.
 
     Raises:
-        WorkersLostError: workers kept dying; the last update was saved.
+        WorkersLostError: workers died again and again; the last update was saved.
         PeerFailedError: another process of the run failed; the last update was saved.
         CheckpointError: the last checkpoint could not be saved, or `source` does not fit.
         RewardError: a reward was not finite; the last update was saved.
@@ -59,7 +59,7 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
 
 @dataclass(frozen=True)
 class Pending:
-    """An update whose gradient steps are being taken, and the rollout that it learns from."""
+    """An update in progress, and the rollout that it learns from."""
 
     update: Update
     collected: Collected
@@ -69,7 +69,7 @@ class Trainer:
     """One run: `train` is its course, and the methods after it are the steps, in order."""
 
     def __init__(self, run: Run, envs: KartVectorEnv, first: int, step: int) -> None:
-        """Make all parts; nothing is restored yet.
+        """Make all parts; `begin` restores them.
 
         Args:
             run: what to train.
@@ -91,7 +91,7 @@ class Trainer:
         self.records = Records(run, self.snapshots, step)
 
     def train(self, source: Source | None) -> bool:
-        """Run from `source` to the end; return whether no stop was asked for before it."""
+        """Run from `source` to the end; return whether no stop was requested before it."""
         records, finished = self.records, False
         with records.console, jax.transfer_guard("disallow"):
             try:
@@ -132,7 +132,7 @@ class Trainer:
                 self.snapshots.resume(source)
 
     def learn_from_rewards(self) -> None:
-        """Update after update, until steps or time are used up or the target is reached.
+        """Collect and update until steps or time are used up or the target is reached.
 
         With `overlap` an update takes its gradient steps while the next rollout is collected.
         """
@@ -170,7 +170,7 @@ class Trainer:
         return self.processes.together(work)
 
     def begin_update(self, collected: Collected) -> Pending:
-        """Make a batch of a rollout; its gradient steps are yet to be taken."""
+        """Make a batch of a rollout; take no gradient steps yet."""
         with self.run.stopwatch("learn"):
             update, self.collector.rollouts = self.learner.begin_update(
                 self.collector.rollouts,
@@ -182,10 +182,10 @@ class Trainer:
         return Pending(update, collected)
 
     def finish(self, pending: Pending) -> None:
-        """Take the gradient steps that are left, and record the update.
+        """Take the remaining gradient steps, and record the update.
 
         Raises:
-            RuntimeError: a loss or gradient was not finite, everywhere at once.
+            RuntimeError: a loss or gradient was not finite, in all processes at once.
         """
         try:
             with self.run.stopwatch("learn"):

@@ -35,7 +35,7 @@ class Stopwatch:
             self._inner = outer + elapsed
 
     def table(self) -> str:
-        """A line for each stage: its name, seconds and share."""
+        """Return a line for each stage: its name, seconds and share."""
         total = sum(self.seconds.values()) or 1.0
         stages = sorted(self.seconds.items(), key=lambda item: -item[1])
         return "\n".join(f"  {s:<18}{t:9.1f} s {100 * t / total:5.1f} %" for s, t in stages)
@@ -52,11 +52,11 @@ class EpisodeWindow:
         self._episodes.extend(episodes)
 
     def dump(self) -> list[Mapping[str, Any]]:
-        """The episodes, oldest first, as plain values."""
+        """Return the episodes, oldest first, as plain values."""
         return list(self._episodes)
 
     def means(self) -> dict[str, float]:
-        """Running means, empty before the first episode."""
+        """Return running means, empty before the first episode."""
         if not self._episodes:
             return {}
 
@@ -76,7 +76,7 @@ class EpisodeWindow:
 
 
 class EpisodeCounter:
-    """Counts what the trainer gets of the episodes under way, whatever wrappers make of it."""
+    """Counts the rewards and steps that the trainer receives, after all wrappers."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         """Begin an episode in every environment of groups of these sizes."""
@@ -84,9 +84,9 @@ class EpisodeCounter:
         self.lengths = [np.zeros(size, int) for size in sizes]
 
     def add(self, group: int, batch: StepBatch) -> list[dict[str, Any]]:
-        """Add a group's step; return the episodes that ended, lost ones left out.
+        """Add a group's step; return the episodes that ended, without lost ones.
 
-        Each has its `return` and `length`, and what the environment told of it.
+        Each has its `return` and `length`, and the environment's `info["summary"]`.
         """
         self.returns[group] += batch.rewards
         self.lengths[group] += 1
@@ -107,6 +107,6 @@ class EpisodeCounter:
         return copy.deepcopy(vars(self))
 
     def restore(self, counts: Mapping[str, Any]) -> None:
-        """Go on from what `dump` gave."""
+        """Continue from the counts that `dump` returned."""
         for name, of_groups in counts.items():
             setattr(self, name, [np.array(array) for array in of_groups])

@@ -1,8 +1,8 @@
 """One run in several processes: how they find each other, and what they decide together.
 
-Each process races and acts at its own pace, and learns in step with the others: whoever
-enters a gradient step waits there for all. So nobody may leave, go on or fail alone. What
-could end a run is done by `Cluster.together`, after which all know how it went everywhere.
+Each process races and acts at its own pace, and learns in step with the others: a gradient
+step waits for all of them. So none may leave, continue or fail alone. Work that could end a
+run is done by `Processes.together`, after which each process knows how it went in all.
 """
 
 import os
@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 import jax
-from jax._src import distributed  # no public name gives the processes' key-value store
+from jax._src import distributed  # the processes' key-value store has no public name
 from jax._src.lib import _jax  # nor the address that gloo listens at
 
 from kart_jax.config import ClusterConfig, TrainConfig
@@ -25,33 +25,33 @@ from kart_jax.validation import UserError
 T = TypeVar("T")
 
 DONE, STOPPED, FAILED = 0, 1, 2
-"""How work went, better first."""
+"""How work ended, best first."""
 STOP_KEY = "kart_jax/stop"
 DONE_KEY = "kart_jax/done"
 WAIT_MILLISECONDS = 500
-"""Between two moments at which a waiting process can hear of a signal."""
+"""Longest time until a waiting process handles a signal."""
 LISTEN_SECONDS = 0.5
-"""Between two looks at whether another process was asked to stop."""
+"""Time between two checks for a stop request in another process."""
 
 
 class PeerFailedError(RuntimeError):
-    """Another process of the run failed, so that this one cannot go on."""
+    """Another process of the run failed, so that this one cannot continue."""
 
     def __init__(self) -> None:
         super().__init__(
             "another process of this run failed, and its own output says why; start all of them "
-            "again with --resume to go on from the last checkpoint"
+            "again with --resume to continue from the last checkpoint"
         )
 
 
 def join(config: ClusterConfig) -> None:
-    """Meet the other processes; to be called before JAX is used for anything else.
+    """Join the other processes; call it before JAX is used for anything else.
 
-    A process that is not heard of for `heartbeat` seconds is lost: JAX then ends the others
+    A process that sends nothing for `heartbeat` seconds is lost: JAX then ends the others
     with a message and SIGABRT, and the kernel ends their workers.
 
     Raises:
-        ValueError: neither the flags nor the environment say who takes part.
+        ValueError: neither the flags nor the environment name the processes.
         RuntimeError: the others cannot be reached.
     """
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is `StopRequest`'s
@@ -65,11 +65,11 @@ def join(config: ClusterConfig) -> None:
         )
     except ValueError as error:
         raise UserError(
-            f"no cluster was found here ({error}): give --coordinator, --num-processes and "
+            f"no cluster was found here ({error}): add --coordinator, --num-processes and "
             "--process-id"
         ) from None
-    # Gloo, over which CPUs sum their gradients, would look up this machine's own name: many a
-    # container has none that resolves, and Debian's stands for an address of the machine alone.
+    # Gloo, which sums gradients on CPUs, would look up this machine's own name: many containers
+    # have none that resolves, and Debian's resolves to a loopback address.
     address = own_address(str(distributed.global_state.coordinator_address))
     make: Any = partial(_jax.make_gloo_tcp_collectives, hostname=address)
     _jax.make_gloo_tcp_collectives = make
@@ -87,13 +87,13 @@ def own_address(coordinator: str) -> str:
 
 
 def leave() -> None:
-    """Part from the other processes, once all of them have come to their end."""
+    """Leave the other processes, after all of them have ended their work."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()
 
 
-class Cluster:
-    """The processes of one run. A process alone decides at once, for itself."""
+class Processes:
+    """The processes of one run; a single process decides alone and at once."""
 
     def __init__(self, devices: Devices) -> None:
         self.devices = devices
@@ -101,7 +101,7 @@ class Cluster:
         self.index = jax.process_index()
         self._client: Any = distributed.global_state.client
         self._works = 0
-        """How often the first process has worked alone."""
+        """Times that the first process has worked alone."""
 
     @property
     def is_first(self) -> bool:
@@ -115,15 +115,15 @@ class Cluster:
         return high * 2**30 + self.devices.all_reduce_max(low if value >= high * 2**30 else 0)
 
     def any(self, holds: bool) -> bool:
-        """Whether it holds in any process; waits for all of them."""
+        """Return whether it holds in any process; waits for all of them."""
         return bool(self.devices.all_reduce_max(int(holds)))
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do `work`, as all processes do, and go on only if it was done in all of them.
+        """Do `work`, as all processes do, and return its result only if all of them succeed.
 
         Raises:
-            Interrupted: a stop was asked for, here or elsewhere.
-            PeerFailedError: it failed elsewhere. Here, what it raised is raised.
+            Interrupted: a stop was requested, here or elsewhere.
+            PeerFailedError: it failed elsewhere; a failure here is raised as it is.
         """
         if self.count == 1:
             return work()
@@ -144,13 +144,13 @@ class Cluster:
         return result
 
     def in_first(self, work: Callable[[], T]) -> T | None:
-        """Do `work`, however long it takes, in the first process alone, and go on `together`.
+        """Do `work`, however long it takes, in the first process alone, then meet in `together`.
 
         The others wait without their devices: a collective would end the run after some minutes,
         and let no signal through until then.
 
         Returns:
-            What it returned, in the first process, and None in the others.
+            The result of `work` in the first process, and None in the others.
         """
 
         def work_or_wait() -> T | None:
@@ -209,13 +209,13 @@ class StopRelay:
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to listen, if there is anybody to listen to."""
+        """Start to listen, if there are other processes."""
         if self._client is not None:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._ended.set()
         if self._client is not None:
             self._thread.join()
@@ -227,7 +227,7 @@ class StopRelay:
                     self._client.key_value_set(STOP_KEY, self._stop.name, allow_overwrite=True)
                     return
                 self._client.key_value_try_get(STOP_KEY)
-            except jax.errors.JaxRuntimeError:  # nobody has asked, or JAX is ending us
+            except jax.errors.JaxRuntimeError:  # no request yet, or JAX is ending this process
                 continue
             os.kill(os.getpid(), PASSED_ON)
             return

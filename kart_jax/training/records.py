@@ -1,4 +1,4 @@
-"""What a run leaves behind: logs, evaluations, videos, checkpoints."""
+"""The records of a run: logs, evaluations, videos, checkpoints."""
 
 import contextlib
 from dataclasses import replace
@@ -21,7 +21,7 @@ from kart_jax.training.snapshot import Snapshot, Snapshots
 class Records:
     """Logs every update, and evaluates, films and saves when it is due.
 
-    Of several processes the first alone does so; the others wait for it where they must.
+    Of several processes only the first does so; the others wait for it where they must.
     """
 
     def __init__(self, run: Run, snapshots: Snapshots, step: int) -> None:
@@ -45,12 +45,12 @@ class Records:
             Every(config.run.checkpoint_steps, self._save, step),
         )
         self.target_reached = False
-        """Whether the last evaluation was as good as the run asks for; only the first knows."""
+        """Whether the last evaluation reached the run's target; set in the first process only."""
 
     def restore(self, source: Resumed) -> None:
-        """Resume the running means, and when the last evaluation was."""
+        """Restore the running means and the step of the last evaluation."""
         self._episodes = EpisodeWindow(source.progress["episodes"])
-        # Version 0.1 did not say when; it evaluated whatever it saved.
+        # Version 0.1 did not save it; it evaluated each checkpoint.
         self._evaluation.done = source.progress.get("evaluated", source.step)
 
     def begin(self, step: int, is_policy: bool) -> None:
@@ -66,7 +66,7 @@ class Records:
         self._evaluation.run(step)  # a stop may have cut the last one short
 
     def add(self, step: int, collected: Collected, metrics: dict[str, float]) -> None:
-        """Log an update that is finished at `step`, and do what is due."""
+        """Log the update that finished at `step`, and do what is due."""
         self._episodes.extend(collected.episodes)
         self._log(step, collected, metrics)
         self._take_snapshot(step, collected.env_states)
@@ -76,14 +76,14 @@ class Records:
     def env_states(self) -> list[object] | None:
         """Return the environments' states, where a snapshot holds them.
 
-        They are asked for before an update learns, not after: a worker may hang here, and a
-        stop must then find state and snapshot of the same moment.
+        Call it before an update learns, not after: a worker may hang here, and a stop must then
+        find learner and snapshot at the same step.
         """
         with self._run.stop.interrupting():
             return self._snapshots.env_states()
 
     def save_last(self) -> None:
-        """Save before the end; nobody leaves before it is done, which would end the others.
+        """Save before the end; all processes wait, since one that leaves ends the others.
 
         Raises:
             CheckpointError: it could not be saved.
@@ -94,7 +94,7 @@ class Records:
             raise CheckpointError("the last checkpoint could not be saved")
 
     def finish_video(self) -> None:
-        """Wait for the last video; a stop abandons it, and the run has come to its end still."""
+        """Wait for the last video; a stop abandons it, and the run still counts as finished."""
         self._processes.in_first(self._finish_video_here)
 
     def _finish_video_here(self) -> None:
@@ -125,12 +125,12 @@ class Records:
             self.console.show(step, metrics)
 
     def _take_snapshot(self, step: int, env_states: list[object] | None) -> None:
-        """Remember this moment: a stop amid an update goes back to it."""
+        """Replace the snapshot, which a stop amid an update saves."""
         episodes, evaluated = self._episodes.dump(), self._evaluation.done
         self._snapshot = self._snapshots.take(step, evaluated, episodes, env_states)
 
     def _evaluate(self) -> None:
-        """Race the policy as it is, in the first process, and save it if it is the best so far."""
+        """Evaluate the policy in the first process, and save it if it is the best so far."""
         self._processes.in_first(self._evaluate_here)
 
     def _evaluate_here(self) -> None:
@@ -143,21 +143,21 @@ class Records:
         self.console.show_evaluation(step, metrics)
         self.target_reached = self._evaluator.reaches_target(metrics)
         self._snapshot = replace(self._snapshot, evaluated=step)
-        # The best so far is what was saved as such: a save may have failed.
+        # The best so far is the one on disk, since a save may have failed.
         self._checkpoints.wait()
         best = checkpoints.read_best(self._checkpoints.folder)
         if best is None or self._evaluator.is_better(metrics, best["metrics"]):
             self._save(metrics)
 
     def _film(self) -> None:
-        """Begin a video of the policy as it is."""
+        """Begin a video of the current policy."""
         if self._processes.is_first:
             assert self._snapshot is not None
             with self._run.stopwatch("evaluate"):
                 self._recorder.start(self._snapshot.step, self._learner.save_state()[0])
 
     def _save(self, best: dict[str, float] | None = None) -> None:
-        """Begin to save the snapshot; `best` are its metrics, if no policy before raced better."""
+        """Begin to save the snapshot; `best` are its metrics if it is the best policy so far."""
         snapshot = self._snapshot
         if not self._processes.is_first or snapshot is None:
             return

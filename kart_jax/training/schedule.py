@@ -1,4 +1,4 @@
-"""What is due every N policy steps."""
+"""Work that is due every N policy steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Every:
     """Does `work` whenever the count of policy steps has passed a multiple of `steps`.
 
-    Passing several multiples at once is one time. `done` is the step of the last time, or the one
-    that a run begins with; with `steps` of 0 nothing is ever due.
+    Passing several multiples at once counts once. `done` is the step at which the work was last
+    done, or at which the run began; with `steps` of 0 it is never due.
     """
 
     steps: int
@@ -17,7 +17,7 @@ class Every:
     done: int = 0
 
     def is_due(self, step: int) -> bool:
-        """Return whether a multiple lies between the last time and `step`."""
+        """Return whether a multiple lies between `done` and `step`."""
         return self.steps > 0 and step // self.steps > self.done // self.steps
 
     def run(self, step: int) -> None:

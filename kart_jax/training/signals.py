@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any, Self
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""SIGHUP tells that the terminal or the connection is gone."""
+"""SIGHUP means that the terminal or the connection is gone."""
 PASSED_ON = signal.SIGUSR1
-"""Asks as well, for another process of the run: no second signal after one of those."""
+"""Another process of the run was asked to stop; it never counts as the second signal."""
 NO_CLEAN_END = b"error: no clean end within %g s (--grace); what was saved before stands\n"
 
 
@@ -37,7 +37,7 @@ class StopRequest:
     """
 
     def __init__(self, grace: float) -> None:
-        """`grace`: seconds from a request until the process is ended as it is."""
+        """Take `grace`, the seconds from a request until this process is ended by force."""
         self._grace = grace
         self.name: str | None = None
         """The signal that asked, or None."""
@@ -45,13 +45,13 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise `Interrupted` if a stop was asked for."""
+        """Raise `Interrupted` if a stop was requested."""
         if self.name is not None:
             raise Interrupted
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """A body that waits for others: a request raises `Interrupted` out of its middle."""
+        """Let a request raise `Interrupted` amid a body that waits for others."""
         self._may_raise = True
         try:
             self.check()
@@ -60,12 +60,12 @@ class StopRequest:
             self._may_raise = False
 
     def __enter__(self) -> Self:
-        """Begin to listen."""
+        """Start to listen."""
         if threading.current_thread() is not threading.main_thread():
             return self
-        heard, self._teller = socket.socketpair()
-        self._teller.setblocking(False)
-        self._wakeup = signal.set_wakeup_fd(self._teller.fileno())
+        heard, self._wakeup_socket = socket.socketpair()
+        self._wakeup_socket.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._wakeup_socket.fileno())
         self._listener = threading.Thread(target=_listen, args=(heard, self._grace), daemon=True)
         self._listener.start()
         for number in (*STOPPING, PASSED_ON):
@@ -75,13 +75,13 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave signals as they were."""
+        """Restore the earlier signal handlers."""
         if not self._before:
             return
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        self._teller.close()
+        self._wakeup_socket.close()
         self._listener.join()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -112,7 +112,7 @@ def _listen(heard: socket.socket, grace: float) -> None:
             return
         heard.settimeout(grace)
         try:
-            # A terminal that goes tells of it twice: by the kernel and by the shell.
+            # A closed terminal sends it twice: from the kernel and from the shell.
             if _next_request(heard, (signal.SIGINT, signal.SIGTERM)) is None:
                 return
         except TimeoutError:
@@ -122,8 +122,8 @@ def _listen(heard: socket.socket, grace: float) -> None:
 
 
 def _next_request(heard: socket.socket, numbers: Sequence[int]) -> int | None:
-    """The next signal of those `numbers`; None once nobody listens any more."""
+    """Return the next signal of those in `numbers`; None once the listener is closed."""
     while number := heard.recv(1):
-        if number[0] in numbers:  # Python tells of all signals that have a handler
+        if number[0] in numbers:  # Python reports every signal that has a handler
             return number[0]
     return None

@@ -1,4 +1,4 @@
-"""The moment between two updates that a checkpoint holds and a resumed run begins from."""
+"""Snapshots between two updates: what a checkpoint holds and a resumed run begins from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from kart_jax.training.collector import Collector
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One such moment; the learner's state of that moment is saved beside it."""
+    """The state of a run between two updates, beside the learner's."""
 
     step: int
     """Policy steps taken."""
     evaluated: int
-    """Policy steps at the last evaluation that came to its end."""
+    """Policy steps at the last evaluation that was completed."""
     episodes: list[Mapping[str, Any]]
     """The last episodes, which the running means are taken over."""
     carry: dict[str, Any] | None
@@ -29,7 +29,7 @@ class Snapshots:
     """Takes snapshots of a run, and resumes from one."""
 
     def __init__(self, collector: Collector, exact: bool) -> None:
-        """Watch what collects; `exact` snapshots hold the environments' states too."""
+        """Watch a collector; `exact` snapshots hold the environments' states too."""
         self.learner = collector.learner
         self._collector, self._envs = collector, collector.envs
         self._exact = exact
@@ -45,7 +45,7 @@ class Snapshots:
         episodes: list[Mapping[str, Any]],
         env_states: list[Any] | None,
     ) -> Snapshot:
-        """Return this moment's; the arrays of the rollouts stay on the devices."""
+        """Return a snapshot of now; the arrays of the rollouts stay on the devices."""
         carry = None
         if self._exact:
             carry = {
@@ -66,14 +66,14 @@ class Snapshots:
         }
 
     def carry(self, snapshot: Snapshot) -> dict[str, Any] | None:
-        """Return what collecting carries over, all of it on the host."""
+        """Return the carry of a snapshot, all of it on the host."""
         if snapshot.carry is None:
             return None
         heads = self.learner.devices.shards(snapshot.carry["heads"])
         return {**snapshot.carry, "heads": heads}
 
     def resume(self, source: Resumed) -> None:
-        """Go back amid the episodes of a checkpoint, if it has them and they fit this run."""
+        """Return to the episodes of a checkpoint, if it has them and they fit this run."""
         collector = self._collector
         if not self._exact or source.progress["devices"] != self.learner.devices.count:
             return
@@ -85,6 +85,6 @@ class Snapshots:
             return
         collector.rollouts = self.learner.load_heads(collector.rollouts, carry["heads"])
         collector.newest = [tuple(newest) for newest in carry["newest"]]
-        if "counts" in carry:  # version 0.1 had none
+        if "counts" in carry:  # version 0.1 saved none
             collector.counter.restore(carry["counts"])
         self._envs.set_states(carry["envs"])

@@ -47,5 +47,5 @@ class WorkerConfig:
         check(self.max_losses >= 1, "max_losses", self.max_losses, "at least 1")
 
     def group_count(self, devices: int = 1) -> int:
-        """The number of groups, with every group shared evenly by so many devices if it can be."""
+        """Return the number of groups, each split evenly over `devices` where possible."""
         return self.groups or (2 if self.num_envs % (2 * devices) == 0 else 1)

@@ -34,33 +34,33 @@ class VectorFrameStack:
         self._end += 1
 
     def stacks(self) -> NDArray[np.uint8]:
-        """Stacks `[N, T, H, W, C]`, the oldest frame first: read-only, and never overwritten."""
+        """Return stacks `[N, T, H, W, C]`, oldest frame first: read-only, never overwritten."""
         stacks = self._newest(self._depth)
         stacks.flags.writeable = False
         return stacks
 
     def newest(self) -> NDArray[np.uint8]:
-        """The last frames `[N, H, W, C]`: read-only, and never overwritten."""
+        """Return the last frames `[N, H, W, C]`: read-only, and never overwritten."""
         frames = self._newest(1)[:, 0]
         frames.flags.writeable = False
         return frames
 
     def stack_ending_with(self, frame: NDArray[np.uint8], env: int) -> NDArray[np.uint8]:
-        """New array `[T, H, W, C]` of environment `env`, were `frame` pushed next."""
+        """Return a new stack `[T, H, W, C]` of `env`, as if `frame` were pushed next."""
         return np.concatenate([self._newest(self._depth - 1)[env], frame[None]])
 
     def _newest(self, count: int) -> NDArray[np.uint8]:
         return self._frames[:, self._end - count : self._end]
 
     def _move(self) -> None:
-        """Go on in other memory: stacks that were given out stay as they are."""
-        kept = self._newest(self._depth - 1)
+        """Continue in other memory, so that returned stacks never change."""
+        last = self._newest(self._depth - 1)
         self._before, self._frames = self._frames, self._unseen_memory()
-        self._end = kept.shape[1]
-        self._frames[:, : self._end] = kept
+        self._end = last.shape[1]
+        self._frames[:, : self._end] = last
 
     def _unseen_memory(self) -> NDArray[np.uint8]:
-        """That of before if nobody holds a view of it any more, which would hold a reference."""
+        """Return the memory used before, if no view of it is referenced any more, or new memory."""
         if self._before is not self._frames and sys.getrefcount(self._before) == 2:
             return self._before  # the kernel is slow to hand out new memory
         return np.empty_like(self._frames)

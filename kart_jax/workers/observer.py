@@ -1,4 +1,4 @@
-"""What a group of environments shows, put together from its step batches."""
+"""A group's observations, assembled from its step batches."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class Observer:
         self.push(batch)
 
     def push(self, batch: StepBatch) -> None:
-        """Take in a step."""
+        """Add a step."""
         self._states = batch.states
         if self._stack is not None and batch.frames is not None:
             self._stack.push(batch.frames, batch.first)

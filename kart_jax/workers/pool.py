@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kart_jax.game.config import RaceConfig
-from kart_jax.workers.protocol import Layout, Refused, Slots
+from kart_jax.workers.protocol import MemoryLayout, Refused, Slots
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import EnvRunner, MakeEnv
 
@@ -26,7 +26,7 @@ Answer = None | Ended | Lost
 
 
 def derive_seed(*parts: int) -> int:
-    """Seed from (run's seed, environment, how many workers it has lost).
+    """Return a seed from (run's seed, environment, how many workers it has lost).
 
     Each environment gets its own, and a successor does not repeat its predecessor.
     """
@@ -34,7 +34,7 @@ def derive_seed(*parts: int) -> int:
 
 
 def accepted(answers: list[Any]) -> list[Any]:
-    """The answers of environments, unless one of them refuses.
+    """Return the answers of environments, unless one of them refuses.
 
     Raises:
         ValueError: names the environment and why.
@@ -55,11 +55,11 @@ class Pool(Protocol):
         """Begin an episode everywhere, from `seed` if given; the first infos.
 
         Raises:
-            ValueError: an environment refuses the options; the episodes go on.
+            ValueError: an environment refuses the options; the episodes continue.
         """
 
     def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What a method of `EnvRunner` returns, with `arguments` of each environment.
+        """Return what a method of `EnvRunner` returns, with `arguments` of each environment.
 
         Raises:
             ValueError: an environment cannot do it.
@@ -70,10 +70,10 @@ class Pool(Protocol):
         """Let `members` step with the actions in the slots."""
 
     def receive(self, members: range) -> list[Answer]:
-        """What came of their steps; the arrays are in the slots."""
+        """Return what the steps led to; the arrays are in the slots."""
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on; None where it cannot be saved."""
+        """Return what each environment's future depends on; None where it cannot be saved."""
 
     def set_states(self, states: list[Any]) -> None:
         """Restore what `get_states` gave."""
@@ -83,11 +83,13 @@ class Pool(Protocol):
 
 
 class SerialPool:
-    """The environments in this process, for debugging; nothing is survived."""
+    """The environments in this process, for debugging; a crash ends the run."""
 
     losses = 0
 
-    def __init__(self, make: MakeEnv, race: RaceConfig, layout: Layout, first: int = 0) -> None:
+    def __init__(
+        self, make: MakeEnv, race: RaceConfig, layout: MemoryLayout, first: int = 0
+    ) -> None:
         """Make the environments; the run counts them from `first`, which decides their seeds."""
         self._first = first
         self.slots = Slots(layout, None)
@@ -107,7 +109,7 @@ class SerialPool:
         return accepted(answers)
 
     def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What a method of `EnvRunner` returns, with `arguments` of each environment."""
+        """Return what a method of `EnvRunner` returns, with `arguments` of each environment."""
         return accepted(
             [
                 getattr(runner, command)(*given)
@@ -116,14 +118,14 @@ class SerialPool:
         )
 
     def send(self, members: range) -> None:
-        """Nothing: the steps are taken in `receive`."""
+        """Do nothing: the steps are taken in `receive`."""
 
     def receive(self, members: range) -> list[Answer]:
         """Step `members`."""
         return [self._runners[i].step() for i in members]
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on; None where it cannot be saved."""
+        """Return what each environment's future depends on; None where it cannot be saved."""
         states = [runner.get_state() for runner in self._runners]
         return [None if state is None else (0, state) for state in states]
 

@@ -14,11 +14,11 @@ from typing import Any
 from kart_jax.game.child import start_child
 from kart_jax.game.config import RaceConfig
 from kart_jax.workers.errors import WorkerLoss, WorkerLostError
-from kart_jax.workers.protocol import OBJECT, STEP, Layout, receive_object, send_object
+from kart_jax.workers.protocol import OBJECT, STEP, MemoryLayout, receive_object, send_object
 from kart_jax.workers.worker import MakeEnv
 
 LAST_WORDS = 2000
-"""Bytes of a lost worker's output that are shown."""
+"""Bytes of a lost worker's output that its loss reports."""
 DEATH_TIME = 5.0
 """Seconds that the kernel may take to end a worker that has closed its socket."""
 FILES_OF_EACH, FILES_BESIDE = 2, 64
@@ -27,7 +27,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def check_open_files(workers: int) -> None:
-    """Make room for the files that so many workers keep open here, as far as the system allows.
+    """Raise the limit of open files to what `workers` need here, as far as the system allows.
 
     Raises:
         ValueError: it does not allow as many; says what to do.
@@ -56,7 +56,7 @@ class WorkerProcess:
         self,
         make: MakeEnv,
         race: RaceConfig,
-        layout: Layout,
+        layout: MemoryLayout,
         memory: int,
         index: int | None,
     ) -> None:
@@ -80,7 +80,7 @@ class WorkerProcess:
                 pass_fds=[theirs.fileno()],
                 environment=dict.fromkeys(ONE_THREAD, "1"),
             )
-        with contextlib.suppress(ConnectionError):  # it died: told when its answer is read
+        with contextlib.suppress(ConnectionError):  # it died: `answer` reports it
             send_object(self._link, (make, race, layout, index is None), (memory,))
 
     @property
@@ -94,21 +94,21 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def step(self) -> None:
-        """Have it step with the actions in memory."""
+        """Ask for a step with the actions in memory."""
         self._command = "step"
         self._since = time.monotonic()
         with contextlib.suppress(OSError):  # as above
             self._link.send(STEP)
 
     def call(self, command: str, *arguments: Any) -> None:
-        """Have it run a method of `EnvRunner`."""
+        """Ask for a method of `EnvRunner`."""
         self._command = command
         self._since = time.monotonic()
         with contextlib.suppress(OSError):  # as above
             send_object(self._link, (command, *arguments))
 
     def answer(self, timeout: float) -> Any:
-        """What the command returned.
+        """Return what the command returned.
 
         Raises:
             WorkerLostError: it is gone, or did not answer for `timeout` seconds; by

@@ -67,13 +67,13 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class Refused:
-    """What an environment did not do, since it was asked for something that is not possible."""
+    """An environment's answer to a request that is not possible."""
 
     why: str
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemoryLayout:
     """Shape of the memory of `num_envs` environments."""
 
     num_envs: int
@@ -109,7 +109,7 @@ class Layout:
         return sum(_padded(dtype, shape) for dtype, shape in self.arrays.values())
 
     def create_memory(self) -> int:
-        """File descriptor of new shared memory.
+        """Return the file descriptor of new shared memory.
 
         Raises:
             MemoryError: the machine does not have that much.
@@ -131,7 +131,7 @@ def _padded(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 
 class Slots:
-    """One row per environment: what it is to do, and what came of it."""
+    """One row per environment: its action, and the step's outcome."""
 
     frames: NDArray[np.uint8] | None = None
     final_frames: NDArray[np.uint8] | None = None
@@ -143,7 +143,7 @@ class Slots:
     truncated: NDArray[np.bool_]
     tracks: NDArray[np.bytes_]
 
-    def __init__(self, layout: Layout, descriptor: int | None) -> None:
+    def __init__(self, layout: MemoryLayout, descriptor: int | None) -> None:
         """Attach the shared memory `descriptor`, or private memory if there is none."""
         buffer = mmap(-1 if descriptor is None else descriptor, layout.size)
         offset = 0
@@ -161,7 +161,7 @@ def send_object(link: socket.socket, value: Any, descriptors: tuple[int, ...] = 
 
 
 def receive_object(link: socket.socket) -> Any:
-    """The value whose mark `OBJECT` has just been read.
+    """Return the value whose mark `OBJECT` has just been read.
 
     Raises:
         EOFError: the other side is gone.

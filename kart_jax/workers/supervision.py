@@ -12,7 +12,7 @@ from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLoss, WorkerLostError, WorkersLostError
 from kart_jax.workers.pool import Answer, Lost, accepted, derive_seed
 from kart_jax.workers.process import WorkerProcess, check_open_files
-from kart_jax.workers.protocol import Layout, Slots
+from kart_jax.workers.protocol import MemoryLayout, Slots
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import MakeEnv
 
@@ -31,13 +31,13 @@ class ProcessPool:
         self,
         make: MakeEnv,
         race: RaceConfig,
-        layout: Layout,
+        layout: MemoryLayout,
         workers: WorkerConfig,
         seed: int,
         first: int = 0,
     ) -> None:
         """Start the processes; they load the game, and begin an episode from `seed`, while
-        the trainer goes on.
+        the trainer continues.
 
         The run counts their environments from `first`, which decides their seeds too.
         """
@@ -60,13 +60,13 @@ class ProcessPool:
         """Begin an episode everywhere, from `seed` if given; the first infos.
 
         Raises:
-            ValueError: an environment refuses the options; the episodes go on.
+            ValueError: an environment refuses the options; the episodes continue.
             WorkersLostError: one environment has lost too many workers in a row.
         """
         everyone = range(len(self._processes))
         if not (self._begun and seed == self._seed and options is None):
             if self._begun:
-                self._answers(everyone)  # of the episodes that nobody wants
+                self._answers(everyone)  # of episodes that are not needed
             self._call_reset(seed, options)
         self._begun = False
         answers = self._answers(everyone)
@@ -76,7 +76,7 @@ class ProcessPool:
         return accepted(list(answers.values()))
 
     def call(self, command: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What a method of `EnvRunner` returns, with `arguments` of each environment.
+        """Return what a method of `EnvRunner` returns, with `arguments` of each environment.
 
         Raises:
             ValueError: an environment cannot do it.
@@ -102,7 +102,7 @@ class ProcessPool:
             self._processes[index].step()
 
     def receive(self, members: range) -> list[Answer]:
-        """What came of their steps; stays until the successors of lost workers have begun.
+        """Return what the steps led to; waits until successors of lost workers have begun.
 
         Raises:
             WorkersLostError: one environment has lost too many workers in a row.
@@ -118,9 +118,9 @@ class ProcessPool:
         return list(answers.values())
 
     def get_states(self) -> list[Any]:
-        """What each environment's future depends on; None where it cannot be saved.
+        """Return what each environment's future depends on; None where it cannot be saved.
 
-        Nor is there one of a worker that just died, whose loss the next step tells.
+        It is None too for a worker that just died, whose loss the next step reports.
         """
         for process in self._processes:
             process.call("get_state")
@@ -180,7 +180,7 @@ class ProcessPool:
         return infos
 
     def _take_spare(self, index: int) -> WorkerProcess | None:
-        """A spare to go on with environment `index`: ready, or further than a new one."""
+        """Return a spare for environment `index`, which is ready sooner than a new worker."""
         while self._spares:
             spare = self._spares.pop(0)
             if spare.alive:
@@ -190,7 +190,7 @@ class ProcessPool:
         return None
 
     def _refill(self) -> None:
-        """Start the spares that are missing; nobody waits for them.
+        """Start the missing spares, without waiting for them.
 
         There are none where environments keep different tracks: no one knows which will be needed.
         """

@@ -8,7 +8,7 @@ from kart_jax.game import RaceConfig
 
 
 def races_of(race: RaceConfig, first: int, count: int) -> list[RaceConfig]:
-    """The races of so many environments, which the run counts from `first`.
+    """Return the races of environments, which the run counts from `first`.
 
     Where nothing is drawn a process keeps its one track, so the environments take the tracks in
     turn, each as often as its weight says; otherwise all draw from all of them.

@@ -22,7 +22,7 @@ from kart_jax.validation import check, is_whole
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.frame_stack import VectorFrameStack
 from kart_jax.workers.pool import Answer, Lost, Pool, SerialPool
-from kart_jax.workers.protocol import Layout, StepBatch
+from kart_jax.workers.protocol import MemoryLayout, StepBatch
 from kart_jax.workers.supervision import ProcessPool
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.worker import MakeEnv, check_importable
@@ -40,7 +40,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     `[g * G, (g + 1) * G)`.
 
     An ended episode is followed by the next one's first frame in the same step. Infos
-    are told where episodes begin and end; per step only a byte travels.
+    are sent where episodes begin and end; per step only a byte is.
 
     Without drawing, each environment keeps one track: they take those of `race` in turn.
     """
@@ -66,7 +66,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         Raises:
             ValueError: `race` is wrong, its frames are not uint8 `[T, H, W, C]`, or its states not
                 float32 `[D]`.
-            MemoryError: there is no shared memory for so many frames.
+            MemoryError: there is too little shared memory for the frames.
         """
         env = make(races_of(race, first, 1)[0])
         space = env.observation_space
@@ -91,7 +91,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self._first = first
         actions = self.single_action_space
         assert actions.shape is not None
-        layout = Layout(
+        layout = MemoryLayout(
             num_envs=self.num_envs,
             frame_shape=None if self._stack_shape is None else self._stack_shape[1:],
             state_size=state_size,
@@ -99,11 +99,16 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             action_dtype=np.dtype(actions.dtype).str,
         )
         self._pool = self._make_pool(replace(race, stack=1), workers, layout, make, seed)
-        # Those who drop it without closing it shall be rid of the workers too.
+        # The workers end too where the environment is dropped without `close`.
         self._close_pool = weakref.finalize(self, self._pool.close)
 
     def _make_pool(
-        self, race: RaceConfig, workers: WorkerConfig, layout: Layout, make: MakeEnv, seed: int
+        self,
+        race: RaceConfig,
+        workers: WorkerConfig,
+        layout: MemoryLayout,
+        make: MakeEnv,
+        seed: int,
     ) -> Pool:
         if workers.workers == "serial":
             return SerialPool(make, race, layout, self._first)
@@ -121,7 +126,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         """Begin an episode everywhere; one batch per group, all of it first frames.
 
         Raises:
-            ValueError: an environment refuses the options; the episodes go on.
+            ValueError: an environment refuses the options; the episodes continue.
         """
         self._check_idle()
         partly = "reset_mask" in (options or {})
@@ -168,7 +173,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self._waiting.add(group)
 
     def receive(self, group: int) -> StepBatch:
-        """What came of the `group`'s step.
+        """Return what the group's step led to.
 
         Raises:
             ClosedEnvironmentError, NoAsyncCallError: out of order.
@@ -179,12 +184,12 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         return replace(batch, **_named(self._last[group], "{}"))
 
     def get_states(self) -> list[Any]:
-        """State of each environment; None where it cannot be saved (the real game)."""
+        """Return each environment's state; None where it cannot be saved (the real game)."""
         self._check_idle()
         return self._pool.get_states()
 
     def set_states(self, states: list[Any]) -> None:
-        """Go on where `get_states` was called; entries of None begin an episode."""
+        """Continue where `get_states` was called; entries of None begin an episode."""
         self._check_idle()
         self._pool.set_states(states)
 
@@ -197,7 +202,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
 
         Raises:
             ValueError: `seed` is no single number, of which each environment gets one of its own,
-                or an environment refuses the options; the episodes go on.
+                or an environment refuses the options; the episodes continue.
         """
         if seed is not None:
             one = is_whole(seed) and seed >= 0
@@ -255,17 +260,17 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         )
 
     def call(self, name: str, *arguments: Any, **options: Any) -> tuple[Any, ...]:
-        """What an attribute of each environment is, or gives when it is called.
+        """Return an attribute of each environment, or what it returns when called.
 
         Raises:
-            ValueError: an environment has none, or it fails, or gives what cannot be sent.
+            ValueError: an environment has none, or it fails, or returns what cannot be sent.
         """
         self._check_idle()
         answers = self._pool.call("call", [(name, arguments, options)] * self.num_envs)
         return tuple(value for (value,) in answers)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """An attribute of each environment; see `call`."""
+        """Return an attribute of each environment; see `call`."""
         return self.call(name)
 
     def set_attr(self, name: str, values: Any) -> None:
@@ -282,7 +287,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self._pool.call("set_attr", [(name, value) for value in each])
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """The newest frame of each environment as RGB uint8 `[H, W, 3]`; None without frames."""
+        """Return each environment's newest frame, RGB uint8 `[H, W, 3]`; None without frames."""
         if self.render_mode is None:
             return None
         if not self._last:
@@ -303,7 +308,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.close()
 
     def _observe(self, batches: list[StepBatch]) -> Any:
-        """The newest observations of all environments, which are kept as the last ones too."""
+        """Return the newest observations of all environments, and store them in `_last`."""
         newest: Observed = {}
         if self._stack is not None:
             self._stack.push(_joined(batches, "frames"), _joined(batches, "first"))
@@ -353,10 +358,10 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         rows = slice(self.groups[group].start, self.groups[group].stop)
         slots = self._pool.slots
         observed, final = self._observed(group), self._observed(group, final=True)
-        kept = _zeros(observed)
+        finals = _zeros(observed)
         batch = StepBatch(
             **_named(observed, "{}"),
-            **_named(kept, "final_{}"),
+            **_named(finals, "final_{}"),
             rewards=slots.rewards[rows].copy(),
             terminated=slots.terminated[rows].copy(),
             truncated=slots.truncated[rows].copy(),
@@ -368,11 +373,11 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             if isinstance(answer, Lost):
                 batch.rewards[place], batch.terminated[place] = 0.0, False
                 batch.truncated[place] = True
-                for name, array in kept.items():
+                for name, array in finals.items():
                     array[place] = self._last[group][name][place]
                 batch.reset_infos[place] = answer.reset_info
             elif answer is not None:
-                for name, array in kept.items():
+                for name, array in finals.items():
                     array[place] = final[name][place]
                 batch.final_infos[place], batch.reset_infos[place] = answer
         return batch
@@ -417,7 +422,7 @@ def _zeros(arrays: Observed) -> Observed:
 
 
 def _frozen_copies(arrays: Observed) -> Observed:
-    """Whoever keeps a view of them may rely on them."""
+    """Return read-only copies, which no later step changes."""
     copies = {name: array.copy() for name, array in arrays.items()}
     for array in copies.values():
         array.flags.writeable = False

@@ -31,7 +31,7 @@ MakeEnv = Callable[[RaceConfig], gymnasium.Env[Any, Any]]
 """Makes an environment, in a worker process."""
 PUT = "put it, as a function or a class, into a module of its own and import it from there"
 LOG_BYTES = 1 << 20
-"""What a worker printed is kept in memory, for its last words; dropped beyond this."""
+"""Bytes of a worker's output to hold in memory, for its last words; dropped beyond this."""
 
 
 class _Rows:
@@ -52,7 +52,7 @@ class _Rows:
 
 
 class EnvRunner:
-    """Steps one environment on its row of the slots, which it is told by `reset`."""
+    """Steps one environment on its row of the slots, which `reset` sets."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], slots: Slots) -> None:
         """Let `env` (stacks of one frame) fill a row of `slots`."""
@@ -85,7 +85,7 @@ class EnvRunner:
         return info
 
     def step(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """One step; at an episode's end, its last info and the next one's first."""
+        """Take one step; at an episode's end, return its last info and the next one's first."""
         action = self._action[0].copy()
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._reward[0] = reward
@@ -98,12 +98,12 @@ class EnvRunner:
         return info, self._begin(None, None)
 
     def call(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """What an attribute of the environment or its wrappers is, or gives when it is called."""
+        """Return an attribute of the environment or its wrappers, or what it returns."""
         try:
             value = self.env.get_wrapper_attr(name)
             value = value(*arguments, **options) if callable(value) else value
             pickle.dumps(value)  # it is to be sent
-        except Exception as error:  # whatever it was, the caller asked for it
+        except Exception as error:  # any error is the caller's
             return Refused(f"{name}: {error}")
         return (value,)
 
@@ -116,7 +116,7 @@ class EnvRunner:
         return None
 
     def get_state(self) -> Any:
-        """The environment's state, or None if it cannot save one."""
+        """Return the environment's state, or None if it cannot be saved."""
         unwrapped = self.env.unwrapped
         return unwrapped.get_state() if hasattr(unwrapped, "get_state") else None
 

@@ -54,7 +54,7 @@ def test_a_video_that_fails_is_a_warning(
     monkeypatch.setattr(recorder, "film", fail)
     monkeypatch.setattr(train, "check_extras", lambda config: None)
     train_in(tmp_path, VIDEO_CONFIG)
-    assert "training goes on: [Errno 28] No space left on device" in caplog.text
+    assert "training continues: [Errno 28] No space left on device" in caplog.text
     assert list((tmp_path / "videos").iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from kart_jax.game import RaceConfig, make_env
-from kart_jax.game.fake import LENGTH, ROAD, FakeKartEnv, Run, centre_line
+from kart_jax.game.fake import LENGTH, ROAD, FakeEpisode, FakeKartEnv, centre_line
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=3)
 EPISODE = {
@@ -31,8 +31,8 @@ EPISODE = {
 
 def towards_the_road(env: FakeKartEnv) -> Any:
     """Full throttle, steering to the centre line two metres ahead."""
-    run: Run = env._run
-    right = centre_line(run.track, run.distance + 2.0) - run.lateral
+    episode: FakeEpisode = env._episode
+    right = centre_line(episode.track, episode.distance + 2.0) - episode.lateral
     return [1, 0 if right < -0.4 else 2 if right > 0.4 else 1]
 
 
@@ -86,11 +86,11 @@ def test_frames_show_where_the_road_goes() -> None:
         env.reset(seed=seed)
         for _ in range(60):
             frame = env.step(towards_the_road(env))[0][0, :, :, 0]
-            run = env._run
+            episode = env._episode
             road = np.flatnonzero(frame[-1] > 100)
             offset = (road.mean() + 0.5 - 32) * 16 / 64
             assert offset == pytest.approx(
-                centre_line(run.track, run.distance) - run.lateral, abs=0.75
+                centre_line(episode.track, episode.distance) - episode.lateral, abs=0.75
             )
             assert len(road) == pytest.approx(2 * ROAD * 64 / 16, abs=2)
 

@@ -89,7 +89,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 
     monkeypatch.setattr(np, "savez", full)
     rounds.save(2, [shown(2, 3, False)], snapshot("two"))
-    assert "round 2 cannot be kept" in caplog.text
+    assert "round 2 cannot be saved" in caplog.text
     assert not list(tmp_path.glob("*.partial*"))
     monkeypatch.undo()
     kept = Rounds(tmp_path).load()
@@ -122,4 +122,4 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
 ) -> None:
     (tmp_path / "file").touch()
     Rounds(tmp_path / "file" / "imitation").save(1, [shown(1, 3, True)], snapshot("one"))
-    assert "round 1 cannot be kept" in caplog.text
+    assert "round 1 cannot be saved" in caplog.text

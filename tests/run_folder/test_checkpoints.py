@@ -113,7 +113,7 @@ def test_environments_of_an_older_version_begin_anew(tmp_path, caplog):
     array = {"__array__": ["|u1", [2], "AAE="]}
     progress = {"collector": {"newest": [[array, array]], "envs": [None]}}
     assert checkpoints.read_collector(tmp_path, progress) is None
-    assert f"{tmp_path} is of an older version: its environments begin anew" in caplog.text
+    assert f"{tmp_path} is of an older version: its environments start new episodes" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_passed_over(saved, tmp_path, damage, caplog):
     run_dir = shutil.copytree(saved, tmp_path / "run")
     damage(run_dir / "checkpoints" / "30")
     assert checkpoints.latest(run_dir / "checkpoints").name == "20"
-    assert "30 is incomplete or damaged: passed over" in caplog.text
+    assert "30 is incomplete or damaged: skipped" in caplog.text
     with pytest.raises(CheckpointError):
         checkpoints.find(run_dir / "checkpoints" / "30")
     damage(run_dir / "checkpoints" / "20")
@@ -168,7 +168,7 @@ def damaged_ones(folder: Path, *steps: int) -> None:
     [(1, [200], [100, 120, 200]), (3, [101, 102, 130, 140, 150], [100, 120, 130, 140, 150])],
 )
 def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path, keep, damaged, left):
-    """A run that passed over damaged ones goes on from 100, the best, and saves 120."""
+    """A run that skipped damaged ones resumes from 100, the best, and saves 120."""
     saver = Checkpoints(tmp_path, keep)
     saver.save(checkpoint(100), {"progress": 0.5})
     assert saver.close()

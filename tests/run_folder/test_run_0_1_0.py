@@ -35,7 +35,7 @@ def test_it_resumes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert load(run_dir / "config.json").run.preset == "reference"
     assert steps(run_dir) == [16]
     assert train.main(["--resume", "--run-dir", str(run_dir), "--total-steps", "32"]) == 0
-    assert "its environments begin anew" in caplog.text
+    assert "its environments start new episodes" in caplog.text
     assert steps(run_dir) == [16, 32]
     before, after = load_policy(FIXTURE).variables, load_policy(run_dir).variables
     kernels = [v["params"]["stem"]["conv"]["kernel"] for v in (before, after)]

@@ -196,8 +196,8 @@ def test_damaged_checkpoints_are_passed_over(undisturbed, tmp_path, capsys, capl
     victim.write_bytes(data)
     shutil.rmtree(second / "policy")
     assert run(capsys, "--resume", "--run-dir", str(run_dir)) == (0, "")
-    passed_over = [r.message for r in caplog.records if "passed over" in r.message]
-    assert {newest.name, second.name} == {Path(m.split()[0]).name for m in passed_over}
+    skipped = [r.message for r in caplog.records if ": skipped" in r.message]
+    assert {newest.name, second.name} == {Path(m.split()[0]).name for m in skipped}
     assert third.exists() or len(list((run_dir / "checkpoints").iterdir())) == 3
     assert_same_run(run_dir, undisturbed)
 
@@ -536,7 +536,9 @@ def test_episodes_that_a_wrapper_ends_are_logged(tmp_path):
 
 
 def test_a_reward_that_is_no_number_is_named_and_what_was_learnt_is_saved(tmp_path):
-    with pytest.raises(RuntimeError, match=r"environment 0 gave the reward nan: its reward, or"):
+    with pytest.raises(
+        RuntimeError, match=r"environment 0 returned the reward nan: its reward, or"
+    ):
         train_on(make_unlearnable, tmp_path / "run", 24)
     assert checkpoints.steps(tmp_path / "run" / "checkpoints") == [5 * STEPS_PER_UPDATE]
     assert len(metrics(tmp_path / "run")) == 5

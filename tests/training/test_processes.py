@@ -24,8 +24,8 @@ from kart_jax.training.processes import (
     DONE,
     FAILED,
     STOPPED,
-    Cluster,
     PeerFailedError,
+    Processes,
     join,
 )
 from kart_jax.training.signals import Interrupted
@@ -39,7 +39,7 @@ STEPS = 2 * 16
 HEARTBEAT = 6
 NORM = ("--norm", "batch", "--target-kl", "1e9")
 
-Processes = list[subprocess.Popen[str]]
+Pair = list[subprocess.Popen[str]]
 
 
 def devices(count: int) -> dict[str, str]:
@@ -48,7 +48,7 @@ def devices(count: int) -> dict[str, str]:
     return {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def start_two(args: list[str]) -> Processes:
+def start_two(args: list[str]) -> Pair:
     """Two processes of two devices each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -58,7 +58,7 @@ def start_two(args: list[str]) -> Processes:
     return [start([*args, *flags, "--process-id", str(i)], **devices(2)) for i in range(2)]
 
 
-def finish_two(processes: Processes) -> list[str]:
+def finish_two(processes: Pair) -> list[str]:
     """What both have printed, but for what gloo tells of its connections."""
     outputs = [finish(process) for process in processes]
     # Of several threads, whose lines and their ends may come in any order.
@@ -207,7 +207,7 @@ def stop() -> None:
 def test_what_ends_one_process_ends_all(work, other, raised):
     peers = Peers(other)
     with pytest.raises(raised):
-        Cluster(peers).together(work)
+        Processes(peers).together(work)
     assert peers.others == []  # it did not leave before the others knew
 
 
@@ -230,10 +230,10 @@ class Store:
         return ""
 
 
-def member(index: int, store: Store, *others: int) -> Cluster:
-    cluster = Cluster(Peers(*others))
-    cluster.index, cluster._client = index, store
-    return cluster
+def member(index: int, store: Store, *others: int) -> Processes:
+    processes = Processes(Peers(*others))
+    processes.index, processes._client = index, store
+    return processes
 
 
 def test_others_wait_for_the_first_before_they_enter_a_collective():
@@ -252,19 +252,19 @@ def test_others_wait_for_the_first_before_they_enter_a_collective():
 
 
 def test_work_that_was_done_everywhere_is_done():
-    assert Cluster(Peers(DONE)).together(lambda: 7) == 7
-    assert Cluster(Peers(1)).any(False)
-    assert not Cluster(Peers(0)).any(False)
+    assert Processes(Peers(DONE)).together(lambda: 7) == 7
+    assert Processes(Peers(1)).any(False)
+    assert not Processes(Peers(0)).any(False)
 
 
 def test_processes_with_different_options_are_refused():
     config = TrainConfig()
     code = -(2**31) + 1  # less than any
-    Cluster(Peers(code, code, code, code)).check_same(config)
+    Processes(Peers(code, code, code, code)).check_same(config)
     with pytest.raises(ValueError, match="different options"):
-        Cluster(Peers(2**31 - 1, code)).check_same(config)
+        Processes(Peers(2**31 - 1, code)).check_same(config)
     with pytest.raises(ValueError, match="different numbers of devices"):
-        Cluster(Peers(code, code, 4, code)).check_same(config)
+        Processes(Peers(code, code, 4, code)).check_same(config)
 
 
 def test_a_process_listens_where_it_reaches_the_coordinator(monkeypatch):

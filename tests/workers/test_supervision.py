@@ -18,7 +18,7 @@ from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLostError, WorkersLostError
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.process import WorkerProcess
-from kart_jax.workers.protocol import Layout, StepBatch
+from kart_jax.workers.protocol import MemoryLayout, StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.faults import make_broken, make_misbehaving
 
@@ -45,7 +45,7 @@ def test_a_worker_that_dies_before_it_is_told_anything_is_lost_like_any_other(
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", StillBorn)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    layout, memory = Layout(1, (8, 8, 1), (2,), "<i8"), os.memfd_create("test")
+    layout, memory = MemoryLayout(1, (8, 8, 1), (2,), "<i8"), os.memfd_create("test")
     worker = WorkerProcess(make_broken, RACE, layout, memory, 0)
     with pytest.raises(WorkerLostError) as loss:
         worker.answer(10.0)

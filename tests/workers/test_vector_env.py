@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.pool import derive_seed
-from kart_jax.workers.protocol import Layout
+from kart_jax.workers.protocol import MemoryLayout
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.faults import make_reporting
@@ -270,7 +270,7 @@ def test_observations_that_workers_cannot_carry(change: dict[str, Any]) -> None:
 
 
 def test_no_memory_for_the_frames() -> None:
-    layout = Layout(
+    layout = MemoryLayout(
         num_envs=10**6, frame_shape=(4096, 4096, 3), action_shape=(2,), action_dtype="i8"
     )
     with pytest.raises(MemoryError, match="fewer environments"):

@@ -43,7 +43,7 @@ class View:
     it: metres to the right, up and ahead."""
 
     def points(self) -> Floats:
-        """The points of the world that the pixels show: [H, W, 3], metres."""
+        """Return the points of the world that the pixels show: [H, W, 3], metres."""
         height, width = self.metres.shape
         right = ((np.arange(width) + 0.5) / width * 2 - 1) * self.slopes[0]
         up = (1 - (np.arange(height) + 0.5) / height * 2)[:, None] * self.slopes[1]
@@ -52,7 +52,7 @@ class View:
 
 
 def look(library: str, buffer: npt.NDArray[np.float32]) -> View:
-    """The view of the newest frame.
+    """Return the view of the newest frame.
 
     Args:
         library: path of the pystk2 extension, loaded and with a race in it that was drawn.
@@ -73,7 +73,7 @@ def look(library: str, buffer: npt.NDArray[np.float32]) -> View:
 
 
 def view_of(buffer: npt.NDArray[np.float32], to_camera: Floats, to_screen: Floats) -> View:
-    """The view that a depth buffer [H, W] and the camera's matrices [4, 4] make.
+    """Return the view that a depth buffer [H, W] and the camera's matrices [4, 4] make.
 
     A row [x, y, z, 1] before the camera times `to_screen` is a point of the screen times its last
     entry, the metres ahead; its third part is -1 to 1 where the buffer is 0 to 1.

@@ -13,7 +13,7 @@ _NO_RACE = ("arena", "soccer", "cutscene", "internal")
 
 
 def race_tracks() -> dict[str, bool]:
-    """Names of the tracks that can be raced on, and whether each can be in reverse.
+    """Return names of tracks to race on, and whether each can be raced in reverse.
 
     Raises:
         DataError: the game's data is missing or of another version.
@@ -31,7 +31,7 @@ def expand_tracks(tracks: Sequence[str]) -> tuple[str, ...]:
 
 
 def kart_models() -> list[str]:
-    """Names of the kart models.
+    """Return the names of the kart models.
 
     Raises:
         DataError: the game's data is missing or of another version.

@@ -35,7 +35,7 @@ PARTS = (
 
 
 def cache_dir() -> Path:
-    """Return the folder where fetched data is kept; follows XDG_CACHE_HOME."""
+    """Return the folder of fetched data; follows XDG_CACHE_HOME."""
     return user_cache_path("kart_jax")
 
 
@@ -125,7 +125,7 @@ def ensure_data() -> Path:
             return find_data() or _fetch(cache)
     except OSError as error:
         raise DataError(
-            f"The game's data cannot be kept in {cache}: {error}. {_advice()}"
+            f"The game's data cannot be written to {cache}: {error}. {_advice()}"
         ) from None
 
 

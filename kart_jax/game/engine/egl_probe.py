@@ -12,7 +12,7 @@ PLATFORMS = {"surfaceless": 0x31DD, "device": 0x313F}
 
 
 def problem() -> str | None:
-    """What is missing, or None."""
+    """Return what is missing, or None."""
     try:
         ctypes.CDLL("libGL.so.1")
         egl = ctypes.CDLL("libEGL.so.1")

@@ -14,7 +14,7 @@ HUGE = 32 * 2**20
 
 @contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """While a track is loaded: map large blocks by themselves, so that they go back whole.
+    """Map large blocks by themselves while a track is loaded, so that they are freed whole.
 
     glibc does so by itself only until the first of them is freed. From then on textures and
     meshes share the heap with what stays, and each change of track scatters it more. Blocks of

@@ -19,7 +19,7 @@ FADING, STEADY = 'fadeout="true"', 'fadeout="false"'
 
 
 def patched_data(data: Path) -> Path:
-    """The folder to name in SUPERTUXKART_DATADIR instead of `data`; made once, then found again.
+    """Return the folder for SUPERTUXKART_DATADIR instead of `data`; it is made once.
 
     Any number of processes may call this at once.
 

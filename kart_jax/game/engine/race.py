@@ -212,7 +212,7 @@ class Race:
     def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
         """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
 
-        The same arguments give the same start. Karts that the game drives stand still
+        The start is the same for the same arguments. Karts that the game drives stand still
         after a restart, so with any the race is loaded anew.
 
         Args:
@@ -310,11 +310,11 @@ class Race:
         self._world.update()
 
     def kart(self) -> KartState:
-        """The observed kart."""
+        """Return the observed kart."""
         return _kart_state(self._world.karts[self._index])
 
     def others(self) -> list[KartState]:
-        """The other karts."""
+        """Return the other karts."""
         return [
             _kart_state(kart)
             for number, kart in enumerate(self._world.karts)
@@ -322,7 +322,7 @@ class Race:
         ]
 
     def items(self) -> list[Item]:
-        """What lies on the road."""
+        """Return the items that lie on the road."""
         found = []
         for item in self._world.items:
             kind, radius, height = _ITEMS.get(_name(item.type), _OTHER)
@@ -330,7 +330,7 @@ class Race:
         return found
 
     def bodies(self) -> list[KartBody]:
-        """Those of all karts, the observed one first."""
+        """Return the bodies of all karts, the observed one first."""
         karts = list(self._world.karts)
         karts.insert(0, karts.pop(self._index))
         return [
@@ -339,7 +339,7 @@ class Race:
         ]
 
     def controls(self) -> Controls:
-        """What the observed kart's driver does at present."""
+        """Return what the observed kart's driver does at present."""
         action = self._race.get_kart_action(self._index)
         return Controls(*(getattr(action, name) for name in Controls._fields))
 
@@ -358,7 +358,7 @@ class Race:
         return np.asarray(self._race.render_data[0].image)
 
     def view(self) -> camera.View:
-        """How far away the pixels of the frame are, and where in the world."""
+        """Return how far away the pixels of the frame are, and where in the world."""
         return camera.look(str(self._stk.__file__), self._race.render_data[0].depth)
 
     def _unload(self) -> None:
@@ -377,8 +377,8 @@ class Race:
 
 
 def _kart_state(kart: Any) -> KartState:
-    """What pystk2 tells of a kart."""
-    # The game's arrays change under our hands with its next step.
+    """Return a kart's state, from pystk2."""
+    # Copied, since the game changes its arrays in its next step.
     location = np.array(kart.location)
     ahead = (kart.front - location).tolist()
     w, x, y, z = kart.rotation.tolist()

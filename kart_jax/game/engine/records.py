@@ -41,7 +41,7 @@ class WorldRecord:
         )
 
     def seconds_of(self, laps: int) -> float | None:
-        """Seconds for the first laps of the record; None if it has fewer."""
+        """Return the seconds of the record's first laps; None if it has fewer."""
         if laps > self.laps:
             return None
         if laps == self.laps:
@@ -52,7 +52,7 @@ class WorldRecord:
         return float(t0 + (t1 - t0) * (goal - d0) / (d1 - d0))
 
     def path(self, seconds: float, spacing: float) -> list[list[float]]:
-        """Where the kart was in the first `seconds`, every `spacing` seconds: x and z in metres,
+        """Return the kart's places in the first `seconds`, every `spacing` seconds: x, z in metres,
         and its speed in metres a second."""
         times = np.append(np.arange(0.0, seconds, spacing), seconds)
         columns = [np.interp(times, self.rows[:, TIME], self.rows[:, c]) for c in (X, Z, SPEED)]

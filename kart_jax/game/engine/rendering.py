@@ -22,7 +22,7 @@ def prepare_environment() -> None:
     """
     os.environ.setdefault("MESA_EXTENSION_OVERRIDE", _ANISOTROPY)
     os.environ.setdefault("LP_NUM_THREADS", "0")
-    # Nothing is kept there, but a window system's library complains where it is not set.
+    # Nothing is written there, but a window system's library complains where it is not set.
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     if "SUPERTUXKART_SAVEDIR" not in os.environ:
         os.environ["SUPERTUXKART_SAVEDIR"] = str(profile_dir())
@@ -32,7 +32,7 @@ def check_graphics(window: bool) -> None:
     """Refuse a machine on which the game would end the process for want of graphics.
 
     Args:
-        window: whether frames are to be shown in a window.
+        window: whether to display frames in a window.
 
     Raises:
         GraphicsError: says what is missing and what to install or set.

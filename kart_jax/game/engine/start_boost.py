@@ -1,6 +1,6 @@
 """The start boost: the game's own reward for pressing the accelerator right after "Set!".
 
-pystk2 0.7.4 means to give it, but decides by a flag that it never initialises and never
+pystk2 0.7.4 has code for it, but decides by a flag that it never initialises and never
 resets (`PySTKController::m_has_started`): in practice no press earns it. So the game is
 asked directly, through the functions that pystk2's library exports: what this moment's
 press earns, by the rule that counts for every kart, and to let the kart have it at GO.
@@ -28,7 +28,7 @@ def press(library: str, player: int, ticks: int) -> float:
     Args:
         library: path of the pystk2 extension, loaded and with a race in it.
         player: place of the kart in the race's list of players, from 0.
-        ticks: physics steps since "Ready!", as `WorldState.aux_ticks` tells in the countdown.
+        ticks: physics steps since "Ready!", the value of `WorldState.aux_ticks` in the countdown.
 
     Returns:
         The boost in metres a second; 0 before "Set!", or more than half a second after it.
@@ -42,7 +42,7 @@ def press(library: str, player: int, ticks: int) -> float:
         find_kart, earned, set_boost = game[_FIND_KART], game[_EARNED], game[_SET_BOOST]
     except (AttributeError, ValueError) as error:
         raise GameError(
-            f"this build of pystk2 gives no start boost ({error}): leave hold_start = False"
+            f"this build of pystk2 has no start boost ({error}): leave hold_start = False"
         ) from None
     find_kart.argtypes, find_kart.restype = [ctypes.c_void_p, ctypes.c_uint], ctypes.c_void_p
     earned.argtypes, earned.restype = [ctypes.c_void_p, ctypes.c_int], ctypes.c_float

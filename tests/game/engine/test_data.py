@@ -252,7 +252,7 @@ def test_a_full_disk_is_noticed_before_fetching(
 def test_a_cache_that_cannot_be_written_is_named(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=f"The game's data cannot be kept in {cache}"):
+    with pytest.raises(DataError, match=f"The game's data cannot be written to {cache}"):
         data.ensure_data()
 
 

@@ -11,5 +11,5 @@ from kart_jax.game.errors import GameError
 def test_a_build_without_the_functions_is_told_apart() -> None:
     library = ctypes.util.find_library("c")
     assert library is not None
-    with pytest.raises(GameError, match=r"gives no start boost .* leave hold_start = False"):
+    with pytest.raises(GameError, match=r"has no start boost .* leave hold_start = False"):
         start_boost.press(library, player=0, ticks=121)
