@@ -37,13 +37,12 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     """Train as configured, on environments that `make` makes, and show what came of it."""
     from kart_jax.game.engine.catalogue import check_installed
     from kart_jax.run_folder.folder import check_run, open_run
-    from kart_jax.run_folder.source import Resumed, find_source
+    from kart_jax.run_folder.source import find_source
     from kart_jax.training.devices import Devices, prepare_jax
     from kart_jax.training.loop import train
     from kart_jax.training.metrics import Stopwatch
     from kart_jax.training.processes import Processes, StopRelay, join, leave
     from kart_jax.training.run import Run
-    from kart_jax.training.schedule import Every
     from kart_jax.training.signals import Interrupted, StopRequest
 
     prepare_jax()
@@ -64,16 +63,13 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
             check_run(config)
             warn(config, devices.local[0].platform)
 
-    def find_end() -> bool:
-        source = find_source(config, config.run.run_dir) if processes.is_first else None
-        if not isinstance(source, Resumed) or source.step < config.run.total_steps:
-            return False
-        evaluated = source.progress.get("evaluated", source.step)
-        return not Every(config.run.eval_steps, lambda: None, evaluated).is_due(source.step)
+    def find() -> "Source | None":
+        return find_source(config, config.run.run_dir) if processes.is_first else None
 
     with contextlib.ExitStack() as stack:
         processes.together(check_all)
-        if processes.any(processes.together(find_end)):
+        found = processes.together(find)
+        if processes.any(is_over(config, found)):
             if processes.is_first:
                 print(nothing_left(config))
             leave()
@@ -88,7 +84,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
         stack.enter_context(StopRelay(stop))
         this = Run(config, run_dir, processes, stop, Stopwatch(), deadline)
         try:
-            source = processes.in_first(lambda: begin(this, make))
+            source = processes.in_first(lambda: begin(this, found, make))
             finished = train(this, source, make)
         except Interrupted:  # before the first rollout: nothing was learnt yet
             finished = False
@@ -98,19 +94,29 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     return 0 if finished else UNFINISHED
 
 
-def begin(run: "Run", make: MakeEnv) -> "Source | None":
-    """Find what a run begins with; a policy that is to imitate first does so now.
+def is_over(config: TrainConfig, source: "Source | None") -> bool:
+    """Return whether a resumed run has taken all its steps, and evaluated what it learnt."""
+    from kart_jax.run_folder.source import Resumed
+    from kart_jax.training.schedule import Every
+
+    if not isinstance(source, Resumed) or source.step < config.run.total_steps:
+        return False
+    evaluated = source.progress.get("evaluated", source.step)
+    return not Every(config.run.eval_steps, lambda: None, evaluated).is_due(source.step)
+
+
+def begin(run: "Run", found: "Source | None", make: MakeEnv) -> "Source | None":
+    """Return what a run begins with: what was found, or else the policy that it imitates now.
 
     Raises:
         Interrupted: a stop was asked for; imitation's rounds so far are saved.
     """
     from kart_jax.imitation.stage import imitate
     from kart_jax.run_folder.loading import load_policy
-    from kart_jax.run_folder.source import find_source, policy_spec
+    from kart_jax.run_folder.source import policy_spec
 
-    source = find_source(run.config, run.folder)
-    if source is not None or not run.config.imitation.imitation_steps:
-        return source
+    if found is not None or not run.config.imitation.imitation_steps:
+        return found
     with run.stopwatch("imitate"):
         folder = imitate(run.config, policy_spec(run.config), run.folder, run.stop, make)
     return load_policy(folder)
