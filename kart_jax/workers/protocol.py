@@ -59,11 +59,6 @@ class StepBatch:
     reset_infos: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The first info of episodes that began, by place in the group."""
 
-    @property
-    def episodes(self) -> list[dict[str, Any]]:
-        """`info["summary"]` of every episode that ended (lost ones have none)."""
-        return [info["summary"] for info in self.final_infos.values() if "summary" in info]
-
 
 @dataclass(frozen=True)
 class Refused:

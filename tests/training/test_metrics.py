@@ -2,9 +2,11 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
-from kart_jax.training.metrics import EPISODES, EpisodeWindow, Stopwatch
+from kart_jax.training.metrics import EPISODES, EpisodeCounter, EpisodeWindow, Stopwatch
+from kart_jax.workers.protocol import StepBatch
 
 
 def episode(**changes: Any) -> dict[str, Any]:
@@ -50,3 +52,35 @@ def test_the_window_forgets_the_oldest() -> None:
     window = EpisodeWindow([episode(progress_m=1000.0)])
     window.extend([episode()] * EPISODES)
     assert window.means()["episode/progress_m"] == 50.0
+
+
+def step_of(rewards: list[float], first: list[bool], lost: list[bool], summary: Any) -> StepBatch:
+    no = np.zeros(len(rewards), bool)
+    return StepBatch(
+        frames=None,
+        final_frames=None,
+        states=None,
+        final_states=None,
+        rewards=np.array(rewards, np.float32),
+        terminated=no,
+        truncated=no,
+        first=np.array(first),
+        lost=np.array(lost),
+        final_infos={0: {"summary": summary}} if first[0] else {},
+    )
+
+
+def test_episodes_are_counted_by_what_the_trainer_gets() -> None:
+    counter = EpisodeCounter([2, 1])
+    assert counter.add(0, step_of([1, 5], [False, False], [False, False], None)) == []
+    assert counter.add(1, step_of([7], [False], [False], None)) == []
+    resumed = EpisodeCounter([2, 1])
+    resumed.restore(counter.dump())
+    for one in (counter, resumed):
+        told = one.add(0, step_of([2, 0], [True, True], [False, True], {"return": 0.1, "end": "a"}))
+        assert told == [{"return": 3.0, "length": 2.0, "end": "a"}]  # the lost one is none
+        assert one.add(0, step_of([4, 4], [True, True], [False, False], {}))[1] == {
+            "return": 4.0,
+            "length": 1.0,
+        }
+        assert one.add(1, step_of([1], [True], [False], {})) == [{"return": 8.0, "length": 2.0}]

@@ -156,7 +156,7 @@ def test_groups_and_steps_see_the_same(envs: KartVectorEnv) -> None:
             assert batch.frames.shape == (size, 48, 64, 1)
             np.testing.assert_array_equal(batch.frames, stack[members.start : members.stop, -1])
             np.testing.assert_array_equal(batch.first, batch.terminated | batch.truncated)
-            assert len(batch.episodes) == batch.first.sum()
+            assert len(batch.final_infos) == batch.first.sum()
             assert not batch.lost.any()
 
 
@@ -166,7 +166,7 @@ def test_start_is_all_first_frames(envs: KartVectorEnv) -> None:
     for batch in batches:
         assert batch.first.all()
         assert not (batch.terminated | batch.truncated | batch.lost).any()
-        assert batch.episodes == []
+        assert batch.final_infos == {}
 
 
 def test_a_batch_is_never_overwritten(envs: KartVectorEnv) -> None:
