@@ -1,6 +1,7 @@
 """What all commands share: how they end after an error."""
 
 import functools
+import io
 import logging
 import os
 import select
@@ -38,6 +39,7 @@ def command(main: Main) -> Main:
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
         open_closed_streams()
+        print_any_character()
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
         try:
             try:
@@ -87,6 +89,13 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def print_any_character() -> None:
+    """Print a question mark where an output cannot take a character, rather than fail there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _reader_left() -> bool:

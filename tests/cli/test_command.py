@@ -181,3 +181,20 @@ def test_a_full_disk_below_standard_output_is_one_line(tmp_path: Path) -> None:
             timeout=120,
         )
     assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_an_output_of_few_characters_is_no_reason_to_stop() -> None:
+    """As of `PYTHONIOENCODING=ascii`, or an old locale: a run prints more than ASCII."""
+    code = (
+        "from kart_jax.cli.command import command\n"
+        "command(lambda arguments=None: print('16 steps \u00b7 3/s') or 0)()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16 steps ? 3/s\n", "")
