@@ -92,7 +92,7 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_round(
     assert lines[3]["same"] > 0.8
     assert load_policy(run_dir / stage.FOLDER)
     card = (run_dir / stage.FOLDER / "README.md").read_text()
-    assert "by imitation of the guide for 4,000 steps." in card
+    assert "by imitation of the guide for 4,000 steps alone." in card
     assert not (run_dir / stage.ROUNDS).exists()
     assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0  # There is nothing to do.
     assert "imitation 4/4" not in capsys.readouterr().out

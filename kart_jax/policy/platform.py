@@ -4,12 +4,14 @@ import os
 
 import jax
 
+from kart_jax.validation import UserError
+
 
 def check_platform() -> None:
     """Refuse to go on where JAX cannot use the devices that it was told to.
 
     Raises:
-        RuntimeError: says what to do.
+        UserError: says what to do.
     """
     try:
         jax.devices()
@@ -17,6 +19,6 @@ def check_platform() -> None:
         named = os.environ.get("JAX_PLATFORMS")
         found = f"JAX finds no device of JAX_PLATFORMS={named}" if named else "JAX finds no device"
         words = f" ({error})" if str(error) else ""
-        raise RuntimeError(
+        raise UserError(
             f"{found}{words}: install its build for them, see docs/accelerators.md, or unset it"
         ) from None

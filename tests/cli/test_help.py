@@ -38,7 +38,7 @@ def test_help_shows_what_is_used_most_and_its_defaults(
     text = shown(capsys, "--help")
     used_most = {flag(name) for names in USED_MOST.values() for name in names}
     assert flags(text) - {"--config"} == used_most
-    assert len(text.splitlines()) < 130
+    assert len(text.splitlines()) < 140
     assert max(map(len, text.splitlines())) <= 100
     assert re.search(r"--height INT +Height of a frame in pixels. \(default: 48\)", text)
     text = shown(capsys, "--preset", "gpu", "-h")
