@@ -6,7 +6,7 @@ import jax
 
 
 def check_platform() -> None:
-    """Refuse to go on where JAX cannot use the devices that it was told to.
+    """Refuse to continue where JAX cannot use the devices that its settings name.
 
     Raises:
         RuntimeError: says what to do.
