@@ -8,7 +8,7 @@ from kart_jax.validation import UserError
 
 
 def check_platform() -> None:
-    """Refuse to go on where JAX cannot use the devices that it was told to.
+    """Refuse to continue where JAX cannot use the devices that its settings name.
 
     Raises:
         UserError: says what to do.

@@ -26,8 +26,8 @@ def straight_on(seen: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return np.tile([1, 1], (len(stacks), 1))
 
 
-def drive(lead: int, steps: int) -> list[Demonstration]:
-    make = partial(GuidedEnv, make_env, lead, False)
+def drive(guided_steps: int, steps: int) -> list[Demonstration]:
+    make = partial(GuidedEnv, make_env, guided_steps, False)
     with KartVectorEnv(SHORT, WORKERS, 0, make) as envs:
         return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
 
@@ -47,7 +47,7 @@ def drive_by_hand(seed: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
 
 def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
-    for shown in drive(lead=0, steps=200):
+    for shown in drive(guided_steps=0, steps=200):
         assert not shown.guided
         assert len(shown.seen["frames"]) == len(shown.actions) == len(shown.rewards)
         assert len(shown.rewards) == shown.summary["length"]
@@ -55,7 +55,7 @@ def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
 
 
 def test_the_guides_actions_are_those_for_each_frame() -> None:
-    [shown, *_] = drive(lead=1000, steps=10)
+    [shown, *_] = drive(guided_steps=1000, steps=10)
     # A frame shows only roughly where an episode begins: the seed is the one whose frames match.
     same_frames = [
         actions
@@ -67,9 +67,9 @@ def test_the_guides_actions_are_those_for_each_frame() -> None:
     assert all(controls(action).acceleration == 1.0 for action in shown.actions)
 
 
-def test_the_guide_drives_until_the_lead_is_used_up() -> None:
+def test_the_guide_drives_until_its_steps_are_used_up() -> None:
     length = round(SHORT.time_limit / SHORT.action_seconds)
-    shown = drive(lead=length + 1, steps=12 * length)
+    shown = drive(guided_steps=length + 1, steps=12 * length)
     assert [one.guided for one in shown[:8]] == [True] * 8  # two episodes in each of four
     assert not any(one.guided for one in shown[8:])
     guided = np.mean([one.summary["progress_m"] for one in shown if one.guided])
