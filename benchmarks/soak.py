@@ -18,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kart_jax.run_folder import checkpoints
-from tests.helpers.tiny_run import (
+from benchmarks.tiny_runs import (
     STEPS_PER_UPDATE,
     arguments,
     assert_same_run,
@@ -27,6 +26,7 @@ from tests.helpers.tiny_run import (
     start,
     wait_for_updates,
 )
+from kart_jax.run_folder import checkpoints
 
 
 def main() -> int:

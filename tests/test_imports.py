@@ -82,6 +82,13 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, module: str, line: str) -> Non
     assert found[0].startswith(f"{module} imports ")
 
 
+def test_benchmarks_import_nothing_from_tests() -> None:
+    benchmarks = sorted((PACKAGE.parent / "benchmarks").glob("*.py"))
+    found = [name for path in benchmarks for name in imports(path) if name.startswith("tests")]
+    assert benchmarks
+    assert found == []
+
+
 def test_the_top_level_is_what_can_be_typed() -> None:
     leaves = {path.stem for path in PACKAGE.glob("*.py")} - set(commands())
     assert leaves == {"__init__", "config", "files", "validation"}
