@@ -50,7 +50,7 @@ def compiled_step(batch: int, microbatch: int | None, device: jax.Device) -> Any
         order = jnp.zeros((config.ppo.epochs, batch, length), jnp.int32)
         rollout = agent.create_rollout(jnp.arange(batch), length)
         state = ppo.create(jax.random.key(0), spec.example())
-        return state, Batch(rollout, zeros, zeros, order), Schedules(*jnp.zeros(4))
+        return state, Batch(rollout, zeros, zeros, order), Schedules(*jnp.zeros(5))
 
     one = NamedSharding(Mesh([device], ("device",)), PartitionSpec())
     shapes = jax.tree.map(

@@ -138,8 +138,9 @@ def train(config: TrainConfig, minutes: float) -> list[Line]:
 def make_model(config: TrainConfig, envs: VecEnv) -> PPO:
     """The peer's PPO with a run's options."""
     ppo = config.ppo
+    policy, policy_kwargs = _policy(config.network)
     return PPO(
-        TorchPolicy,
+        policy,
         envs,
         learning_rate=_schedule(ppo.learning_rate, ppo.learning_rate_schedule),
         n_steps=ppo.rollout_length,
@@ -154,10 +155,19 @@ def make_model(config: TrainConfig, envs: VecEnv) -> PPO:
         vf_coef=ppo.value_coefficient / 2,  # its value loss lacks our factor of a half
         max_grad_norm=ppo.max_grad_norm,
         target_kl=ppo.target_kl,
-        policy_kwargs={"network": config.network},
+        policy_kwargs=policy_kwargs,
         seed=config.run.seed,
         device="cpu",
     )
+
+
+def _policy(network: NetworkConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+    """The peer's policy of our network, and what it is made of."""
+    if network.actor == "frames":
+        return TorchPolicy, {"network": network}
+    # Its own, which has our layers: tanh, orthogonal, a gain of 0.01 for the actor.
+    hidden = list(network.hidden)
+    return ActorCriticPolicy, {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": nn.Tanh}
 
 
 def _schedule(start: float, kind: str) -> float | Callable[[float], float]:

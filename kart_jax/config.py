@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from kart_jax.files import expand_paths, write_whole
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.state import SIZE as STATE_SIZE
-from kart_jax.imitation.config import ImitationConfig
+from kart_jax.imitation.config import GUIDE, ImitationConfig
 from kart_jax.policy.config import CPU, GPU, REFERENCE, STATE, NetworkConfig, output_shapes
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.validation import UserError, check, check_choice, check_numbers, check_seed
@@ -158,6 +158,7 @@ class TrainConfig:
             self.race.observation,
             f"{needed}: actor = {self.network.actor!r} and critic = {self.network.critic!r}",
         )
+        self._check_kickstart()
         tracks, envs = len(self.race.track), self.workers.num_envs
         check(
             self.race.draws or envs >= tracks,
@@ -166,6 +167,13 @@ class TrainConfig:
             f"at least {tracks}, one for each track: without drawing, each keeps its track",
         )
         check(self.race.driver == "agent", "driver", self.race.driver, "agent to train")
+
+    def _check_kickstart(self) -> None:
+        if self.ppo.kickstart_coefficient:
+            should = "a policy that sees the state, such as coach, with kickstart_coefficient"
+            check(self.imitation.teacher != GUIDE, "teacher", GUIDE, should)
+            critic = self.network.critic
+            check(critic == "state", "critic", critic, "state with kickstart_coefficient")
 
     @property
     def steps_per_update(self) -> int:

@@ -1,4 +1,4 @@
-"""`python -m kart_jax.imitate`: learn to drive from a guide that knows where the road is.
+"""`python -m kart_jax.imitate`: learn to drive from a teacher that knows where the road is.
 
 What `python -m kart_jax.train --imitation-steps N` begins with, by itself.
 """
@@ -11,7 +11,7 @@ from kart_jax.cli.options import parse_all
 from kart_jax.game.engine.catalogue import check_installed
 from kart_jax.imitation.stage import FOLDER, imitate
 from kart_jax.run_folder.folder import open_run
-from kart_jax.run_folder.source import policy_spec
+from kart_jax.run_folder.source import load_teacher, policy_spec
 from kart_jax.training.devices import prepare_jax
 from kart_jax.training.signals import Interrupted, StopRequest
 from kart_jax.validation import check
@@ -27,9 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check(not cluster.distributed, "distributed", True, "False: one process imitates")
     check_installed(config.race)
     prepare_jax()
+    spec = policy_spec(config)
+    load_teacher(config, spec)
     with open_run(config) as run_dir, StopRequest(config.run.grace) as stop:
         try:
-            imitate(config, policy_spec(config), run_dir, stop)
+            imitate(config, spec, run_dir, stop)
         except Interrupted:
             print(command_line("kart_jax.imitate", "--resume", "--run-dir", run_dir))
             return UNFINISHED

@@ -37,7 +37,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
     """Train as configured, on environments that `make` makes, and show what came of it."""
     from kart_jax.game.engine.catalogue import check_installed
     from kart_jax.run_folder.folder import check_run, open_run
-    from kart_jax.run_folder.source import find_source
+    from kart_jax.run_folder.source import find_source, load_teacher, policy_spec
     from kart_jax.training.devices import Devices, prepare_jax
     from kart_jax.training.loop import train
     from kart_jax.training.metrics import Stopwatch
@@ -60,6 +60,7 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
             check_importable(make)
             check_open_files(config.workers.num_envs + config.workers.spares)
         if processes.is_first:
+            load_teacher(config, policy_spec(config))
             check_run(config)
             warn(config, devices.local[0].platform)
 

@@ -152,7 +152,9 @@ def test_rounds_of_another_version_are_begun_again(
     other = replace(spec, network=replace(spec.network, channels=16))
     learnt = Cloner(other, config.ppo, 1e-3, 1, seed=0).snapshot()
     seen = {"frames": np.zeros((2, 12, 16, 1), np.uint8)}
-    shown = Demonstration(seen, np.zeros((2, 4)), np.zeros(2, np.float32), {}, guided=True)
+    shown = Demonstration(
+        seen, np.zeros((2, 5), np.float32), np.zeros(2, np.float32), {}, guided=True
+    )
     Rounds(tmp_path / stage.ROUNDS).save(1, [shown], learnt)
     imitation = stage._Imitation(config, spec, tmp_path)
     assert imitation.rounds_left == range(1, 5)

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a network learns an expert's actions, and the value of driving."""
+"""Behaviour cloning: a network learns a teacher's distributions, and the value of driving."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 from optax.microbatching import AccumulationType, microbatch
 
 from kart_jax.imitation.demonstrations import Demonstration
-from kart_jax.policy.observation import FRAMES, Observation
-from kart_jax.policy.policy import PolicySpec
+from kart_jax.policy.observation import FRAMES, STATE, Observation
+from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo.config import PPOConfig
 
-LABEL_SMOOTHING = 0.02
-"""Share of the actions to learn that are replaced by random ones, so that each stays possible."""
 ACTION_TOLERANCE = 0.25
 """Continuous actions that differ by less count as the same."""
-NOISE = 0.1
-"""Standard deviation of noise on the continuous actions to learn, for the same reason."""
 EMA_DECAY = 0.998
 """Decay of the moving average of the weights, over about 500 gradient steps."""
 RANDOM = "random"
 """The name of the random generator's state, as JSON, in a snapshot."""
+CRITIC = "critic"
+"""The name of a critic's layers on the state among a network's parameters."""
 Variables = dict[str, Any]
 """The network's `params` and, with batch norm, `batch_stats`."""
 
@@ -39,8 +37,8 @@ class Samples:
     """
 
     def __init__(self, stack: int) -> None:
-        self.actions: NDArray[Any]
-        """`[N, ...]`, the guide's."""
+        self.targets: NDArray[np.float32]
+        """`[N, outputs]`, the teacher's logits."""
         self.rewards: NDArray[np.float32]
         self.ended: NDArray[np.bool_]
         """`[N]`, the last step of its episode."""
@@ -60,7 +58,7 @@ class Samples:
         self._demonstrations += demonstrations
         self._lengths = lengths = np.array([len(one.rewards) for one in self._demonstrations])
         self._ends = lengths.cumsum()
-        for name in ("actions", "rewards"):
+        for name in ("targets", "rewards"):
             setattr(
                 self, name, np.concatenate([getattr(one, name) for one in self._demonstrations])
             )
@@ -97,11 +95,10 @@ class Samples:
 class Cloner:
     """A network that learns from samples, pass by pass.
 
-    The loss of a step with the guide's action a and the discounted return G is
-    `-log p(a) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount and reward
-    scaling of the PPO that follows, so that PPO can start from the values. Actions are
-    learnt with noise (of discrete ones a share is drawn at random, part by part: label
-    smoothing, in expectation): PPO explores only what the policy does sometimes.
+    The loss of a step where the teacher's distribution is p, the policy's is q, and the discounted
+    return is G, is `KL(p || q) + value_coefficient (V - G)^2 / 2`, with the coefficient, discount
+    and reward scaling of the PPO that follows, so that PPO can start from the values. A teacher
+    that has learnt such values itself hands its critic over (`take_critic`).
     """
 
     def __init__(
@@ -126,10 +123,23 @@ class Cloner:
             optax.adam(optax.linear_schedule(rate, 0.0, gradient_steps), eps=1e-5),
         )
         self._scale = adv.RewardScale.create()
+        self._values = True
+        """Whether the critic learns."""
         self._average = optax.ema(EMA_DECAY)
         params = self.variables["params"]
         self._state = self._optimiser.init(params), self._average.init(params)
         self._step = jax.jit(self._take_step)
+
+    def take_critic(self, teacher: Policy) -> None:
+        """Begin with the teacher's critic, if it has this network's layers, and leave it so."""
+        scale = teacher.reward_scale
+        if scale is None or not _same_critic(self._spec, teacher.spec):
+            return
+        critic = jax.tree.map(jnp.copy, teacher.variables["params"][CRITIC])
+        for variables in (self.variables, self._last):
+            variables["params"] = {**variables["params"], CRITIC: critic}
+        self._scale = adv.RewardScale(**{name: jnp.float32(x) for name, x in scale.items()})
+        self._values = False
 
     @property
     def reward_scale(self) -> dict[str, float]:
@@ -179,12 +189,13 @@ class Cloner:
             check: called before each step; an exception from it ends the work.
 
         Returns:
-            Means over the steps: `log_prob` of the learnt actions, the share of the guide's
-            actions that are the `same` as the policy's most probable ones, `entropy`, and
-            `value_error`.
+            Means over the steps: `kl` from the teacher, the share of the teacher's most probable
+            actions that are the `same` as the policy's, `entropy`, and `value_error`.
         """
-        discounted, self._scale = discounted_returns(samples, self._ppo)
+        discounted, scale = discounted_returns(samples, self._ppo)
         returns = np.asarray(discounted)
+        if self._values:
+            self._scale = scale
         order = np.empty(0, np.int64)
         history = []
         for _ in range(steps):
@@ -196,31 +207,19 @@ class Cloner:
                 self._last,
                 self._state,
                 samples.observations(rows),
-                samples.actions[rows],
-                self._noisy(samples.actions[rows]),
+                samples.targets[rows],
                 returns[rows],
-                samples.finished[rows],
+                samples.finished[rows] & self._values,
             )
             history.append(metrics)
         return {name: float(np.mean([metrics[name] for metrics in history])) for name in history[0]}
-
-    def _noisy(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions `[B, ...]` with some randomness."""
-        nvec = self._spec.actions.nvec
-        if not nvec:
-            noise = NOISE * self._rng.standard_normal(actions.shape, np.float32)
-            return actions + noise
-        choices = np.array(nvec if actions.ndim > 1 else nvec[0])
-        drawn = self._rng.integers(choices, size=actions.shape, dtype=actions.dtype)
-        return np.where(self._rng.random(actions.shape) < LABEL_SMOOTHING, drawn, actions)
 
     def _take_step(
         self,
         variables: Variables,
         state: Any,
         observations: Observation,
-        actions: jax.Array,
-        noisy: jax.Array,
+        targets: jax.Array,
         returns: jax.Array,
         known: jax.Array,
     ) -> Any:
@@ -232,9 +231,7 @@ class Cloner:
         # Batch norm is over the whole batch.
         size = None if statistics else self._ppo.microbatch_size(len(known))
         gradient = microbatch(gradient, 1, size, AccumulationType.MEAN)
-        grads, (statistics, metrics) = gradient(
-            params, (observations, actions, noisy, returns, weights)
-        )
+        grads, (statistics, metrics) = gradient(params, (observations, targets, returns, weights))
         updates, state = self._optimiser.update(grads, state)
         params = optax.apply_updates(params, updates)
         averaged, average = self._average.update(params, average)
@@ -250,22 +247,29 @@ class Cloner:
     ) -> tuple[jax.Array, Any]:
         """Return the loss of a batch, the norm statistics after it, and metrics.
 
-        The batch has observations, the guide's actions, those with noise to learn, returns, and
-        weights of the returns.
+        The batch has observations, the teacher's logits, returns, and weights of the returns.
         """
-        observations, actions, noisy, returns, weights = batch
+        observations, targets, returns, weights = batch
         outputs: Any = self._spec.module().apply(
             {"params": params, **statistics}, **observations, train=True, mutable=list(statistics)
         )
         (logits, values), statistics = outputs
         distribution = self._spec.actions.distribution
-        log_prob = distribution.log_prob(logits, noisy).mean()
+        kl = distribution.kl(targets, logits).mean()
         entropy = distribution.entropy(logits).mean()
         value_error = jnp.mean(weights * jnp.square(values - returns))
-        loss = -log_prob + self._ppo.value_coefficient * value_error / 2
-        same = (jnp.abs(distribution.mode(logits) - actions) < ACTION_TOLERANCE).mean()
-        metrics = {"log_prob": log_prob, "same": same, "entropy": entropy}
+        loss = kl + self._ppo.value_coefficient * value_error / 2
+        apart = jnp.abs(distribution.mode(logits) - distribution.mode(targets))
+        same = (apart < ACTION_TOLERANCE).mean()
+        metrics = {"kl": kl, "same": same, "entropy": entropy}
         return loss, (dict(statistics), metrics | {"value_error": value_error})
+
+
+def _same_critic(one: PolicySpec, other: PolicySpec) -> bool:
+    """Whether both have a critic on the state, of the same layers."""
+    return one.network.critic == other.network.critic == STATE and (
+        (one.network.hidden, one.state_size) == (other.network.hidden, other.state_size)
+    )
 
 
 def discounted_returns(samples: Samples, ppo: PPOConfig) -> tuple[jax.Array, adv.RewardScale]:

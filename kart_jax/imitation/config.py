@@ -1,19 +1,25 @@
-"""How much a policy learns from the guide before it learns from rewards."""
+"""How much a policy learns from a teacher before it learns from rewards."""
 
 from dataclasses import dataclass
 
 from kart_jax.validation import check
 
+GUIDE = "guide"
+"""The teacher that is no policy."""
+
 
 @dataclass(frozen=True)
 class ImitationConfig:
-    """The stage before PPO: the guide drives, then the policy does and the guide corrects it."""
+    """The stage before PPO: the teacher drives, then the policy, which the teacher corrects."""
 
+    teacher: str = GUIDE
+    """Who teaches: `guide`, the hand-written driver, or a policy that sees the state, by the name
+    of a shipped one (`coach`) or the path of a run; `kickstart_coefficient` uses it too."""
     imitation_steps: int = 0
-    """Policy steps before PPO that learn from the guide, an expert that knows where the road is;
-    0, or a policy to begin with (init_from): none."""
+    """Policy steps before PPO that learn from the teacher, which knows where the road is; 0, or a
+    policy to begin with (init_from): none."""
     imitation_rounds: int = 10
-    """Rounds of driving and learning; in the first one the guide drives."""
+    """Rounds of driving and learning; in the first one the teacher drives."""
     imitation_passes: int = 8
     """Samples to learn from for each driven step, drawn from all steps so far."""
     imitation_batch: int = 64
@@ -21,8 +27,8 @@ class ImitationConfig:
     imitation_rate: float = 3e-3
     """Adam's step size at the start; it falls linearly to 0."""
     imitation_drift: bool = False
-    """Learn to drift through turns, too: faster where it succeeds, but hard to learn from small
-    frames (docs/experiments.md)."""
+    """Have the guide drift through turns, too: faster where it succeeds, but hard to learn from
+    small frames (docs/experiments.md). Other teachers do what they do."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

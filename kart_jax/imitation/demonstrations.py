@@ -1,8 +1,4 @@
-"""Driving with a guide, an expert whose action is recorded at each step. Imports no JAX.
-
-The guide drives at first, and the policy that learns from it later: so the policy learns what
-to do in the states that it reaches by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
-"""
+"""Driving whole episodes, which a teacher labels. Imports no JAX."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,18 +18,30 @@ from kart_jax.workers.worker import MakeEnv
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One episode of T steps, and what the guide would have done in each."""
+    """One episode of T steps, and what the teacher would have done in each."""
 
     seen: Mapping[str, NDArray[Any]]
     """The newest `frames [T, H, W, C]` before each step, the `state [T, D]`, or both."""
-    actions: NDArray[Any]
-    """`[T, ...]`, the guide's."""
+    targets: NDArray[np.float32]
+    """`[T, outputs]`, the teacher's distribution of actions, as logits."""
     rewards: NDArray[np.float32]
     """`[T]`, of the actions that were taken."""
     summary: dict[str, Any]
     """`info["summary"]`."""
     guided: bool
-    """Whether the guide drove."""
+    """Whether the teacher drove."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T steps, before a teacher labels it."""
+
+    seen: Mapping[str, NDArray[Any]]
+    """As a demonstration's."""
+    rewards: NDArray[np.float32]
+    """`[T]`, of the actions that were taken."""
+    info: dict[str, Any]
+    """The environment's last."""
 
 
 class _Guided(Protocol):
@@ -85,7 +93,7 @@ class GuidedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 @dataclass
-class _Episode:
+class _Current:
     """The current episode of one environment."""
 
     seen: list[dict[str, NDArray[Any]]] = field(default_factory=list)
@@ -93,25 +101,25 @@ class _Episode:
 
 
 class Demonstrator:
-    """Drives in all environments, and collects demonstrations."""
+    """Drives in all environments, and collects episodes."""
 
     def __init__(self, envs: KartVectorEnv, stack: int) -> None:
-        """Begin an episode in every environment; they must be made by `GuidedEnv`."""
+        """Begin an episode in every environment."""
         self._envs = envs
         batches = envs.start()
         self._observers = [Observer(batch, stack) for batch in batches]
-        self._episodes = [[_Episode() for _ in batch.first] for batch in batches]
+        self._episodes = [[_Current() for _ in batch.first] for batch in batches]
 
-    def drive(self, act: VectorAct, steps: int) -> list[Demonstration]:
+    def drive(self, act: VectorAct, steps: int) -> list[Episode]:
         """Drive until the episodes that ended have `steps` steps together, or more.
 
         Raises:
             WorkersLostError: the game cannot run.
         """
-        ended: list[Demonstration] = []
+        ended: list[Episode] = []
         for group in range(len(self._observers)):
             self._send(group, act)
-        while sum(len(demonstration.rewards) for demonstration in ended) < steps:
+        while sum(len(episode.rewards) for episode in ended) < steps:
             for group in range(len(self._observers)):
                 ended += self._receive(group, self._envs.receive(group))
                 self._send(group, act)
@@ -125,7 +133,7 @@ class Demonstrator:
             episode.seen.append({name: part[place] for name, part in newest.items()})
         self._envs.send(group, act(self._observers[group].observation()))
 
-    def _receive(self, group: int, batch: StepBatch) -> list[Demonstration]:
+    def _receive(self, group: int, batch: StepBatch) -> list[Episode]:
         """Store a step; return the episodes that ended, without those of lost workers."""
         ended = []
         self._observers[group].push(batch)
@@ -135,16 +143,12 @@ class Demonstrator:
                 continue
             info = batch.final_infos.get(place)
             if info is not None:
-                ended.append(_demonstration(episode, info))
-            self._episodes[group][place] = _Episode()
+                ended.append(_whole(episode, info))
+            self._episodes[group][place] = _Current()
         return ended
 
 
-def _demonstration(episode: _Episode, info: dict[str, Any]) -> Demonstration:
-    return Demonstration(
-        seen={name: np.stack([one[name] for one in episode.seen]) for name in episode.seen[0]},
-        actions=info["guide"],
-        rewards=np.array(episode.rewards, np.float32),
-        summary=info["summary"],
-        guided=info["guided"],
-    )
+def _whole(current: _Current, info: dict[str, Any]) -> Episode:
+    names = current.seen[0]
+    seen = {name: np.stack([one[name] for one in current.seen]) for name in names}
+    return Episode(seen, np.array(current.rewards, np.float32), info)

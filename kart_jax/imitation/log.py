@@ -60,9 +60,9 @@ class ImitationLog:
         except OSError as error:
             log.warning("a line is missing in %s: %s", self._path, error)
         self._print(
-            f"{'the guide' if driven['guided'] > 0.5 else 'the policy'} drove "
+            f"{'the teacher' if driven['guided'] > 0.5 else 'the policy'} drove "
             f"{len(demonstrations)} episodes, {driven['progress_m']:.0f} m, "
-            f"{driven['finish_rate']:.0%} finished; like the guide {metrics['same']:.0%}; "
+            f"{driven['finish_rate']:.0%} finished; like the teacher {metrics['same']:.0%}; "
             f"{seconds:.0f} s"
         )
 

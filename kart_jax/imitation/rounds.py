@@ -102,7 +102,7 @@ def _arrays(demonstrations: Sequence[Demonstration]) -> dict[str, np.ndarray]:
             f"{OBSERVED}{name}": np.concatenate([one.seen[name] for one in demonstrations])
             for name in demonstrations[0].seen
         },
-        "actions": np.concatenate([one.actions for one in demonstrations]),
+        "targets": np.concatenate([one.targets for one in demonstrations]),
         "rewards": np.concatenate([one.rewards for one in demonstrations]),
         "lengths": np.array([len(one.rewards) for one in demonstrations]),
         "guided": np.array([one.guided for one in demonstrations]),
@@ -118,6 +118,6 @@ def _demonstrations(arrays: dict[str, np.ndarray]) -> list[Demonstration]:
         if name.startswith(OBSERVED)
     }
     episodes = [dict(zip(seen, parts, strict=True)) for parts in zip(*seen.values(), strict=True)]
-    parts = [np.split(arrays[name], ends) for name in ("actions", "rewards")]
+    parts = [np.split(arrays[name], ends) for name in ("targets", "rewards")]
     summaries = json.loads(str(arrays["summaries"]))
     return list(map(Demonstration, episodes, *parts, summaries, arrays["guided"].tolist()))

@@ -1,9 +1,12 @@
-"""The stage before PPO: round by round the policy drives, and learns the guide's actions."""
+"""The stage before PPO: round by round the policy drives, and learns the teacher's actions.
+
+The teacher drives at first, and the policy that learns from it later: so the policy learns what
+to do in the states that it reaches by itself (Ross et al. 2011, "DAgger", arXiv 1011.0686).
+"""
 
 import logging
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ from numpy.typing import NDArray
 from kart_jax.config import TrainConfig
 from kart_jax.game import make_env
 from kart_jax.imitation.cloning import Cloner, Samples
-from kart_jax.imitation.demonstrations import Demonstration, Demonstrator, GuidedEnv
+from kart_jax.imitation.demonstrations import Demonstration, Demonstrator
 from kart_jax.imitation.log import ImitationLog
 from kart_jax.imitation.rounds import Rounds
+from kart_jax.imitation.teachers import make_teacher
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.run_folder.source import load_teacher
 from kart_jax.training.signals import StopRequest
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.vector_env import KartVectorEnv
@@ -42,10 +47,10 @@ def imitate(
     stop: StopRequest,
     make: MakeEnv = make_env,
 ) -> Path:
-    """Train a policy on the guide's actions, and write it to the run's folder.
+    """Train a policy on the teacher's actions, and write it to the run's folder.
 
     It resumes after the last whole round, and does nothing where the policy exists already.
-    `make` makes the environments; they must have a guide.
+    `make` makes the environments; they must have a guide if it teaches.
 
     Returns:
         The exported policy's folder.
@@ -72,8 +77,12 @@ class _Imitation:
         options = self._options = config.imitation
         self._config = config
         self._policy = Policy(spec, {}, config.to_dict()["race"])
+        coach = load_teacher(config, spec)
+        self._teacher = make_teacher(spec, coach, options.imitation_drift, config.run.seed)
         steps = options.imitation_rounds * options.round_gradient_steps
         self.cloner = Cloner(spec, config.ppo, options.imitation_rate, steps, config.run.seed)
+        if coach is not None:
+            self.cloner.take_critic(coach)
         self._samples = Samples(config.race.stack)
         self._rounds = Rounds(run_dir / ROUNDS)
         self._done = 0
@@ -106,23 +115,26 @@ class _Imitation:
         """Do the remaining rounds."""
         config, options = self._config, self._options
         seed = derive_seed(config.run.seed, SEED_OFFSET + self._done)
-        # Twice a share of the round: some environments end it later, and the guide drives it all.
+        # Twice a share of the round: some environments end it later, and the teacher drives it all.
         guided_steps = 0 if self._done else 2 * options.round_steps // config.workers.num_envs
-        make_guided = partial(GuidedEnv, make, guided_steps, options.imitation_drift)
-        with KartVectorEnv(config.race, config.workers, seed, make_guided) as envs:
+        make_guided = self._teacher.environments(make, guided_steps)
+        race = self._teacher.race(config.race)
+        with KartVectorEnv(race, config.workers, seed, make_guided) as envs:
             with stop.interrupting():
-                demonstrator = Demonstrator(envs, config.race.stack)
+                demonstrator = Demonstrator(envs, race.stack)
             for number in self.rounds_left:
                 self._do_round(number, demonstrator, stop)
 
     def _do_round(self, number: int, demonstrator: Demonstrator, stop: StopRequest) -> None:
-        options = self._options
+        options, first = self._options, number == 1
         self._policy.variables = self.cloner.variables
         self._log.begin(number)
 
         def act(observation: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
             stop.check()
-            actions = self._policy.act(observation)  # greedily: one random drift may end a race
+            actions = self._teacher.act(observation) if first else None
+            if actions is None:  # greedily: one random drift may end a race
+                actions = self._policy.act(observation)
             self._log.driving(len(actions))
             return actions
 
@@ -130,7 +142,8 @@ class _Imitation:
             stop.check()
             self._log.learning()
 
-        demonstrations = demonstrator.drive(act, options.round_steps)
+        episodes = demonstrator.drive(act, options.round_steps)
+        demonstrations = [self._teacher.label(episode, first) for episode in episodes]
         self._samples.extend(demonstrations)
         metrics = self.cloner.learn(
             self._samples, options.imitation_batch, options.round_gradient_steps, before_step

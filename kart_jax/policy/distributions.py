@@ -41,6 +41,18 @@ class Distribution(Protocol):
         """Return the most probable action per row."""
         ...
 
+    def kl(self, logits: jax.Array, others: jax.Array) -> jax.Array:
+        """Return KL(p || q) of p by `logits` from q by `others`, in nats, `[B]`."""
+        ...
+
+    def around(self, actions: jax.Array, spread: float) -> jax.Array:
+        """Return logits `[B, outputs]` of a narrow distribution around `actions`.
+
+        `spread` is the share of choices that are drawn at random, or the standard deviation in
+        units of half the box's width.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class MultiCategorical:
@@ -77,6 +89,20 @@ class MultiCategorical:
         best = [jnp.argmax(x, axis=-1) for x in self._split(logits)]
         return jnp.stack(best, axis=-1).astype(jnp.int32)
 
+    def kl(self, logits: jax.Array, others: jax.Array) -> jax.Array:
+        """Return the sum over components of KL(p || q), `[B]`."""
+        terms = [
+            jax.nn.softmax(x) * (jax.nn.log_softmax(x) - jax.nn.log_softmax(y))
+            for x, y in zip(self._split(logits), self._split(others), strict=True)
+        ]
+        return jnp.concatenate(terms, axis=-1).sum(axis=-1)
+
+    def around(self, actions: jax.Array, spread: float) -> jax.Array:
+        """Return logits with probability `1 - spread + spread / n` on each of `actions [B, n]`."""
+        chosen = [jax.nn.one_hot(actions[:, i], n) for i, n in enumerate(self.nvec)]
+        smooth = [(1 - spread) * x + spread / n for x, n in zip(chosen, self.nvec, strict=True)]
+        return jnp.log(jnp.concatenate(smooth, axis=-1))
+
     def _split(self, logits: jax.Array) -> Iterator[jax.Array]:
         """The logits of each component, `[B, n_i]` float32."""
         start = 0
@@ -106,6 +132,14 @@ class Categorical:
     def mode(self, logits: jax.Array) -> jax.Array:
         """Return the most probable action, `[B]`."""
         return self._components.mode(logits)[:, 0]
+
+    def kl(self, logits: jax.Array, others: jax.Array) -> jax.Array:
+        """Return KL(p || q), `[B]`."""
+        return self._components.kl(logits, others)
+
+    def around(self, actions: jax.Array, spread: float) -> jax.Array:
+        """Return logits with probability `1 - spread + spread / n` on `actions [B]`."""
+        return self._components.around(actions[:, None], spread)
 
     @property
     def _components(self) -> MultiCategorical:
@@ -143,6 +177,19 @@ class DiagonalGaussian:
     def mode(self, logits: jax.Array) -> jax.Array:
         """Return the mean, `[B, d]`."""
         return self._moments(logits)[0]
+
+    def kl(self, logits: jax.Array, others: jax.Array) -> jax.Array:
+        """Return the sum over components of KL(p || q), `[B]`."""
+        (mean, log_std), (other, other_log_std) = self._moments(logits), self._moments(others)
+        squares = jnp.exp(2 * log_std) + jnp.square(mean - other)
+        terms = other_log_std - log_std + 0.5 * squares * jnp.exp(-2 * other_log_std) - 0.5
+        return terms.sum(axis=-1)
+
+    def around(self, actions: jax.Array, spread: float) -> jax.Array:
+        """Return logits with the mean `actions [B, d]`."""
+        low, high = jnp.array(self.low), jnp.array(self.high)
+        mean = 2 * (actions.astype(jnp.float32) - low) / (high - low) - 1
+        return jnp.concatenate([mean, jnp.full_like(mean, math.log(spread))], axis=-1)
 
     def _moments(self, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log standard deviation in the box's own units, each `[B, d]`."""

@@ -77,9 +77,15 @@ def write_policy(
         imitated: policy steps of imitation before those.
         reward_scale: what the rewards were divided by, for a run that begins with the policy.
     """
-    training = describe_training(step, imitated, config["run"]["init_from"] is not None)
+    imitation = config.get("imitation", {})
+    teacher = Path(imitation.get("teacher", "guide")).name
+    training = describe_training(step, imitated, config["run"]["init_from"] is not None, teacher)
     # Paths of the machine that trained it are of no use to those who get the folder.
-    config = {**config, "run": {**config["run"], "run_dir": None, "init_from": None}}
+    config = {
+        **config,
+        "run": {**config["run"], "run_dir": None, "init_from": None},
+        "imitation": {**imitation, "teacher": teacher},
+    }
     card = {"step": step, "imitated": imitated, "policy": spec.to_dict(), "config": config}
     card |= {"reward_scale": reward_scale}
     weights = {name: np.asarray(x) for name, x in flatten_dict(variables, sep="/").items()}
@@ -103,11 +109,11 @@ def write_policy(
     (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
-def describe_training(step: int, imitated: int, begun: bool) -> str:
+def describe_training(step: int, imitated: int, begun: bool, teacher: str = "guide") -> str:
     """Say what a policy learnt from; `begun`: it began with the weights of another one."""
     if not imitated:
         return f"by PPO for {step:,} steps" + ", from another policy on" * begun
-    guided = f"by imitation of the guide for {imitated:,} steps"
+    guided = f"by imitation of the {teacher} for {imitated:,} steps"
     return f"{guided}, then by PPO for {step:,}" if step else f"{guided} alone"
 
 

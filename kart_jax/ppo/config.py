@@ -1,7 +1,7 @@
 """The options of proximal policy optimisation."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from kart_jax.validation import check, check_choice
 
@@ -55,6 +55,11 @@ class PPOConfig:
     the reward's own units."""
     random_shift: int = 0
     """Shift each episode's frames by up to this many pixels in both directions."""
+    kickstart_coefficient: float = 0.0
+    """Weight of KL(teacher || policy) in the loss at the start, which holds the policy near the
+    `teacher` (Schmitt et al. 2018, arXiv 1803.03835); 0: none."""
+    kickstart_schedule: Schedule = "linear"
+    """`linear` anneals to 0 at total_steps."""
     critic_steps: int = 0
     """Policy steps at the start in which the critic alone learns, so that a policy that was loaded
     or imitated is not degraded by values that were learnt from other drivers."""
@@ -81,10 +86,12 @@ class PPOConfig:
         for name in ("value_clip", "target_kl"):
             value = getattr(self, name)
             check(value is None or value > 0, name, value, "none or more than 0")
-        for name in ("value_coefficient", "entropy_coefficient", "random_shift", "critic_steps"):
+        coefficients = ("value_coefficient", "entropy_coefficient", "kickstart_coefficient")
+        for name in (*coefficients, "random_shift", "critic_steps"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("learning_rate_schedule", "clip_range_schedule", "entropy_schedule"):
-            check_choice(name, getattr(self, name), ["constant", "linear"])
+        for name in ("learning_rate", "clip_range", "entropy", "kickstart"):
+            schedule = f"{name}_schedule"
+            check_choice(schedule, getattr(self, schedule), get_args(Schedule))
 
     def microbatch_size(self, samples: int) -> int | None:
         """Return how many of a device's samples of a minibatch to take at once; None: all.

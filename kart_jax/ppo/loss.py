@@ -16,6 +16,7 @@ class LossWeights:
     entropy_coefficient: jax.Array | np.float32 | float
     value_coefficient: float = 0.5
     value_clip: float | None = None
+    kickstart_coefficient: jax.Array | np.float32 | float = 0.0
 
 
 def normalise(advantages: jax.Array, axis_name: str | None = None) -> jax.Array:
@@ -41,6 +42,7 @@ def ppo_loss(
     advantages: jax.Array,
     returns: jax.Array,
     weights: LossWeights,
+    teacher_kl: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Return the loss of PPO (Schulman et al. 2017, arXiv 1707.06347, eq. 7 and 9).
 
@@ -49,8 +51,10 @@ def ppo_loss(
         value = mean((V - R)^2) / 2
         loss = policy + value_coefficient * value - entropy_coefficient * mean(entropies)
 
-    All arrays are `[N]` float32. With `value_clip`, the value's square is the larger of
-    the plain one and that of a value moved by at most `value_clip` from the old one.
+    and, with a teacher, `kickstart_coefficient * mean(teacher_kl)` (Schmitt et al. 2018,
+    arXiv 1803.03835, eq. 4). All arrays are `[N]` float32. With `value_clip`, the value's square
+    is the larger of the plain one and that of a value moved by at most `value_clip` from the old
+    one.
 
     Returns:
         The loss and its parts: losses, entropy, both estimators of KL(old, new) by
@@ -84,4 +88,7 @@ def ppo_loss(
         "kl": (ratio - 1.0 - log_ratio).mean(),
         "clip_fraction": (jnp.abs(ratio - 1.0) > weights.clip_range).mean(),
     }
+    if teacher_kl is not None:
+        parts["teacher_kl"] = teacher_kl.mean()
+        parts["loss"] = loss = loss + weights.kickstart_coefficient * parts["teacher_kl"]
     return loss, parts

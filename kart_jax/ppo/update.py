@@ -17,11 +17,11 @@ import optax
 from flax import struct
 from optax.microbatching import AccumulationType, microbatch
 
-from kart_jax.policy.network import CRITIC
+from kart_jax.policy.network import CRITIC, ActorCritic
 from kart_jax.policy.observation import Observation, Seen
 from kart_jax.ppo import advantages as adv
 from kart_jax.ppo import buffer
-from kart_jax.ppo.agent import Agent
+from kart_jax.ppo.agent import Agent, Variables
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.config import PPOConfig
 from kart_jax.ppo.loss import LossWeights, normalise, ppo_loss
@@ -70,6 +70,7 @@ class Schedules:
     entropy_coefficient: jax.Array | np.float32
     actor_weight: jax.Array | np.float32
     """0 while the critic alone learns, then 1."""
+    kickstart_coefficient: jax.Array | np.float32
 
 
 @struct.dataclass
@@ -92,6 +93,8 @@ class Batch:
     """`[T, B]` float32, the value's targets."""
     order: jax.Array
     """`[epochs, B, T]` int32: the order in which an environment's steps are used."""
+    teacher_logits: jax.Array | None = None
+    """`[T, B, outputs]` float32; None without a teacher."""
 
     @property
     def scalars(self) -> dict[str, jax.Array]:
@@ -113,6 +116,8 @@ class PPO:
     agent: Agent
     config: PPOConfig
     axis_name: str | None = None
+    teacher: ActorCritic | None = None
+    """The network of a policy that sees the state, to stay near; the states are in the rollout."""
 
     def create(self, key: jax.Array, observation: Observation) -> TrainState:
         """Return a fresh state; `observation` is one example, `[1, ...]`."""
@@ -135,6 +140,7 @@ class PPO:
         rollouts: Sequence[Rollout],
         outcomes: Sequence[Outcomes],
         newest: Sequence[tuple[Seen, jax.Array]],
+        teacher: Variables | None = None,
     ) -> tuple[TrainState, Batch, list[Rollout], Metrics]:
         """Compute advantages, returns and the order of the samples.
 
@@ -144,6 +150,7 @@ class PPO:
             outcomes: of those steps.
             newest: for each group what the last step led to, and whether it begins an
                 episode `[B]`.
+            teacher: variables of the teacher's network, if there is one.
 
         Returns:
             The state at the start of the update, what to learn from, rollouts to collect
@@ -193,7 +200,8 @@ class PPO:
             for rollout, total in zip(rollouts, sums, strict=True)
         ]
         state = replace(state, minibatch=jnp.int32(0), stopped=jnp.bool_(False))
-        return state, Batch(merged, advantages, returns, order), rollouts, metrics
+        logits = self._teacher_logits(teacher, merged)
+        return state, Batch(merged, advantages, returns, order, logits), rollouts, metrics
 
     def gradient_step(
         self, state: TrainState, batch: Batch, schedules: Schedules
@@ -263,6 +271,7 @@ class PPO:
                 ("learning_rate", config.learning_rate, config.learning_rate_schedule),
                 ("clip_range", config.clip_range, config.clip_range_schedule),
                 ("entropy_coefficient", config.entropy_coefficient, config.entropy_schedule),
+                ("kickstart_coefficient", config.kickstart_coefficient, config.kickstart_schedule),
             )
         }
         return values | {"actor_weight": float(step >= config.critic_steps)}
@@ -273,6 +282,18 @@ class PPO:
         return optax.chain(
             optax.clip_by_global_norm(self.config.max_grad_norm), optax.scale_by_adam(eps=1e-5)
         )
+
+    def _teacher_logits(self, variables: Variables | None, rollout: Rollout) -> jax.Array | None:
+        """Return what the teacher would do in each state, `[T, B, outputs]`."""
+        if self.teacher is None:
+            return None
+        states = rollout.states
+        assert states is not None
+        assert variables is not None
+        flat = states.reshape(-1, states.shape[-1])
+        outputs: Any = self.teacher.apply(variables, state=flat, critic=False)
+        logits: jax.Array = outputs[0]
+        return logits.reshape(*states.shape[:2], -1)
 
     def _order(self, key: jax.Array, rollout: Rollout) -> jax.Array:
         """`[epochs, B, T]` permutations that do not depend on the number of devices."""
@@ -308,6 +329,7 @@ class PPO:
             schedules.entropy_coefficient,
             self.config.value_coefficient,
             self.config.value_clip,
+            schedules.kickstart_coefficient,
         )
 
         def loss(params: Any, samples: tuple[jax.Array, ...]) -> tuple[jax.Array, Metrics]:
@@ -316,6 +338,9 @@ class PPO:
             observations = buffer.observations_at(rollout, t, b)
             logits, values = self.agent.apply({"params": params, **state.batch_stats}, observations)
             distribution = self.agent.actions.distribution
+            teacher_kl = None
+            if batch.teacher_logits is not None:
+                teacher_kl = distribution.kl(batch.teacher_logits[t, b], logits)
             return ppo_loss(
                 distribution.log_prob(logits, rollout.actions[t, b]),
                 values,
@@ -325,6 +350,7 @@ class PPO:
                 advantage,
                 batch.returns[t, b],
                 weights,
+                teacher_kl,
             )
 
         size = self.config.microbatch_size(len(times))

@@ -1,4 +1,5 @@
-"""What a run begins with: nothing, another run's policy, or its own last checkpoint."""
+"""What a run begins with: nothing, another run's policy, or its own last checkpoint; and who
+teaches it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +7,14 @@ from typing import Any
 
 from kart_jax.config import TrainConfig
 from kart_jax.game.actions import ACTION_SETS
+from kart_jax.game.state import SIZE as STATE_SIZE
+from kart_jax.imitation.config import GUIDE
 from kart_jax.policy.distributions import ActionSpec
+from kart_jax.policy.observation import STATE
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
-from kart_jax.validation import UserError
+from kart_jax.validation import UserError, check
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,26 @@ def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
             f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
         )
     return source
+
+
+def load_teacher(config: TrainConfig, spec: PolicySpec) -> Policy | None:
+    """Load the policy that teaches one of `spec`, before anything is started; None: the guide does.
+
+    Raises:
+        CheckpointError: there is none where `teacher` says.
+        ValueError: it does not see the state, or chooses among other actions.
+    """
+    name, race = config.imitation.teacher, config.race
+    if name == GUIDE:
+        return None
+    teacher = load_policy(name)
+    sight, size = teacher.spec.network.actor, teacher.spec.state_size
+    sees = f"{size} numbers of the state" if sight == STATE else sight
+    fits = sight == STATE and size == STATE_SIZE
+    check(
+        fits, "teacher", name, f"a policy that sees {STATE_SIZE} numbers of the state, not {sees}"
+    )
+    own, its = race.action_set, teacher.race["action_set"]
+    alike = spec.actions == teacher.spec.actions
+    check(alike, "action_set", own, f"{its}, like that of the teacher {name}")
+    return teacher

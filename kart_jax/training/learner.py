@@ -13,6 +13,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from kart_jax.policy.observation import Seen
 from kart_jax.ppo import buffer
 from kart_jax.ppo.advantages import RewardScale
+from kart_jax.ppo.agent import Variables
 from kart_jax.ppo.buffer import Rollout
 from kart_jax.ppo.update import (
     KEY_ACT,
@@ -57,7 +58,10 @@ class Learner:
     can be dropped at any moment, and the policy can act meanwhile.
     """
 
-    def __init__(self, ppo: PPO, devices: Devices, seed: int) -> None:
+    def __init__(
+        self, ppo: PPO, devices: Devices, seed: int, teacher: Variables | None = None
+    ) -> None:
+        """Make a new state; `teacher` has the variables of the teacher's network, on the host."""
         self.ppo = ppo
         self.devices = devices
         self._act = devices.map(self._act_on_device, donate=(1,))
@@ -72,6 +76,7 @@ class Learner:
         self.state: TrainState = devices.replicate(
             jax.jit(ppo.create)(jax.random.key(seed), ppo.agent.example())
         )
+        self._teacher = None if teacher is None else devices.replicate(teacher)
         self._on_host: tuple[TrainState, tuple[Any, Any]] | None = None
         """A state and its copy on the host."""
 
@@ -179,6 +184,7 @@ class Learner:
             list(rollouts),
             self.devices.shard(list(outcomes), axis=1),
             self.devices.shard(list(newest)),
+            self._teacher,
         )
         return Update(self, state, batch, schedules, metrics), list(rollouts)
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import jax
 
+from kart_jax.config import TrainConfig
 from kart_jax.game import make_env
 from kart_jax.policy.policy import Policy
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO
 from kart_jax.run_folder.checkpoints import read_learner, read_policy
-from kart_jax.run_folder.source import Resumed, Source, policy_spec
+from kart_jax.run_folder.source import Resumed, Source, load_teacher, policy_spec
 from kart_jax.training.collector import Collected, Collector, RewardError
-from kart_jax.training.devices import AXIS
+from kart_jax.training.devices import AXIS, Devices
 from kart_jax.training.learner import Learner, NonFiniteError, Update
 from kart_jax.training.processes import PeerFailedError
 from kart_jax.training.records import Records
@@ -57,6 +58,21 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
             return trainer.train(source)
 
 
+def make_learner(config: TrainConfig, devices: Devices) -> Learner:
+    """Return the learner of a run, with a new network.
+
+    Raises:
+        CheckpointError, ValueError: as `load_teacher`.
+    """
+    spec = policy_spec(config)
+    agent = Agent.of(spec, config.ppo.random_shift, AXIS)
+    teacher = load_teacher(config, spec) if config.ppo.kickstart_coefficient else None
+    if teacher is None:
+        return Learner(PPO(agent, config.ppo, AXIS), devices, config.run.seed)
+    ppo = PPO(agent, config.ppo, AXIS, teacher.spec.module())
+    return Learner(ppo, devices, config.run.seed, jax.device_get(teacher.variables))
+
+
 @dataclass(frozen=True)
 class Pending:
     """An update in progress, and the rollout that it learns from."""
@@ -81,8 +97,7 @@ class Trainer:
         self.run, self.config, self.processes = run, config, processes
         self.step = step
         self.steps_per_update = config.steps_per_update * processes.count
-        agent = Agent.of(policy_spec(config), config.ppo.random_shift, AXIS)
-        self.learner = Learner(PPO(agent, config.ppo, AXIS), processes.devices, config.run.seed)
+        self.learner = make_learner(config, processes.devices)
         rollouts = self.learner.create_rollouts(envs.num_envs, len(envs.groups), first)
         self.collector = Collector(envs, self.learner, rollouts, run.stopwatch, run.stop)
         # The real game cannot save its state, and several processes do not save theirs.

@@ -87,7 +87,7 @@ def create_state(ppo: PPO, seed: int = 0) -> TrainState:
 
 def schedules(**values: float) -> Schedules:
     defaults = {"learning_rate": 1e-2, "clip_range": 0.2, "entropy_coefficient": 0.01}
-    defaults["actor_weight"] = 1.0
+    defaults |= {"actor_weight": 1.0, "kickstart_coefficient": 0.0}
     return Schedules(**{name: jnp.float32(v) for name, v in (defaults | values).items()})
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kart_jax.game import make_env
 from kart_jax.game.actions import ACTION_SETS, closest_actions
 from kart_jax.game.fake import FakeKartEnv
-from kart_jax.imitation.demonstrations import Demonstration, Demonstrator, GuidedEnv
+from kart_jax.imitation.demonstrations import Demonstrator, Episode, GuidedEnv
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.tiny import RACE
@@ -26,7 +26,7 @@ def straight_on(seen: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     return np.tile([1, 1], (len(stacks), 1))
 
 
-def drive(guided_steps: int, steps: int) -> list[Demonstration]:
+def drive(guided_steps: int, steps: int) -> list[Episode]:
     make = partial(GuidedEnv, make_env, guided_steps, False)
     with KartVectorEnv(SHORT, WORKERS, 0, make) as envs:
         return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
@@ -48,10 +48,11 @@ def drive_by_hand(seed: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
 def test_frames_actions_and_rewards_are_of_the_same_steps() -> None:
     for shown in drive(guided_steps=0, steps=200):
-        assert not shown.guided
-        assert len(shown.seen["frames"]) == len(shown.actions) == len(shown.rewards)
-        assert len(shown.rewards) == shown.summary["length"]
-        np.testing.assert_allclose(shown.rewards.sum(), shown.summary["return"], rtol=1e-4)
+        assert not shown.info["guided"]
+        assert len(shown.seen["frames"]) == len(shown.info["guide"]) == len(shown.rewards)
+        assert len(shown.rewards) == shown.info["summary"]["length"]
+        total = shown.info["summary"]["return"]
+        np.testing.assert_allclose(shown.rewards.sum(), total, rtol=1e-4)
 
 
 def test_the_guides_actions_are_those_for_each_frame() -> None:
@@ -62,16 +63,16 @@ def test_the_guides_actions_are_those_for_each_frame() -> None:
         for frames, actions in map(drive_by_hand, range(300))
         if np.array_equal(frames, shown.seen["frames"])
     ]
-    assert any(np.array_equal(actions, shown.actions) for actions in same_frames)
+    assert any(np.array_equal(actions, shown.info["guide"]) for actions in same_frames)
     controls = ACTION_SETS[SHORT.action_set]().controls
-    assert all(controls(action).acceleration == 1.0 for action in shown.actions)
+    assert all(controls(action).acceleration == 1.0 for action in shown.info["guide"])
 
 
 def test_the_guide_drives_until_its_steps_are_used_up() -> None:
     length = round(SHORT.time_limit / SHORT.action_seconds)
     shown = drive(guided_steps=length + 1, steps=12 * length)
-    assert [one.guided for one in shown[:8]] == [True] * 8  # two episodes in each of four
-    assert not any(one.guided for one in shown[8:])
-    guided = np.mean([one.summary["progress_m"] for one in shown if one.guided])
-    others = np.mean([one.summary["progress_m"] for one in shown if not one.guided])
-    assert guided > others + 5.0
+    guided = [one.info["guided"] for one in shown]
+    assert guided[:8] == [True] * 8  # two episodes in each of four
+    assert not any(guided[8:])
+    progress = np.array([one.info["summary"]["progress_m"] for one in shown])
+    assert progress[guided].mean() > progress[np.logical_not(guided)].mean() + 5.0

@@ -14,7 +14,7 @@ def shown(first: int, length: int, guided: bool) -> Demonstration:
             "frames": np.full((length, 4, 6, 1), first, np.uint8),
             "state": np.full((length, 5), first, np.float32),
         },
-        actions=np.arange(2 * length).reshape(length, 2),
+        targets=np.arange(2 * length, dtype=np.float32).reshape(length, 2),
         rewards=np.arange(length, dtype=np.float32) + first,
         summary={"finished": guided, "progress_m": 1.5, "finish_time": float("nan")},
         guided=guided,
@@ -44,7 +44,7 @@ def test_rounds_come_back_in_order(tmp_path: Path) -> None:
     assert_same(learnt, snapshot("two"))
     for one, other in zip(found, episodes, strict=True):
         assert_same(dict(one.seen), dict(other.seen))
-        for name in ("actions", "rewards"):
+        for name in ("targets", "rewards"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
         assert one.guided is other.guided
         assert one.summary["finished"] == other.summary["finished"]

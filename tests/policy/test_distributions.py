@@ -75,6 +75,40 @@ def test_gaussian_density_and_entropy():
     np.testing.assert_allclose([samples.mean(), samples.std()], [3.0, 2.0], atol=0.05)
 
 
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_the_divergence_is_the_mean_difference_of_log_probabilities(space):
+    spec = ActionSpec.from_space(space)
+    distribution = spec.distribution
+    p, q = (jax.random.normal(jax.random.key(n), (1, spec.outputs)) for n in (0, 1))
+    many = [jnp.tile(logits, (200_000, 1)) for logits in (p, q)]
+    actions = distribution.sample(jax.random.key(2), many[0])
+    differences = distribution.log_prob(many[0], actions) - distribution.log_prob(many[1], actions)
+    error = float(differences.std()) / math.sqrt(differences.size)
+    mean = float(differences.mean())
+    assert float(distribution.kl(p, q)[0]) == pytest.approx(mean, abs=4 * error)
+    assert float(distribution.kl(p, p)[0]) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_a_distribution_around_actions_has_them_as_its_mode(space):
+    spec = ActionSpec.from_space(space)
+    space.seed(0)
+    actions = jnp.array([space.sample() for _ in range(20)])
+    logits = spec.distribution.around(actions, 0.02)
+    assert logits.shape == (20, spec.outputs)
+    np.testing.assert_allclose(spec.distribution.mode(logits), actions, atol=1e-5)
+
+
+def test_the_spread_around_an_action_is_a_share_of_random_choices_or_a_deviation():
+    discrete = ActionSpec("discrete", nvec=(4,)).distribution.around(jnp.array([2]), 0.2)
+    np.testing.assert_allclose(jnp.exp(discrete), [[0.05, 0.05, 0.85, 0.05]], rtol=1e-5)
+    box = ActionSpec("continuous", low=(0.0,), high=(4.0,)).distribution
+    samples = box.sample(
+        jax.random.key(0), jnp.tile(box.around(jnp.array([[3.0]]), 0.1), (9999, 1))
+    )
+    np.testing.assert_allclose([samples.mean(), samples.std()], [3.0, 0.2], atol=0.01)
+
+
 def test_gaussian_width_is_bounded():
     spec = ActionSpec("continuous", low=(-1.0,), high=(1.0,))
     widest, narrowest = (spec.distribution.entropy(jnp.array([[0.0, x]])) for x in (1e3, -1e3))

@@ -1,6 +1,7 @@
 """The clipped objective against small cases worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -95,3 +96,10 @@ def test_normalised_advantages_have_mean_0_and_deviation_1():
 def test_advantages_without_spread_become_0(advantages):
     x = jnp.array(advantages)
     np.testing.assert_array_equal(normalise(x), np.zeros(len(advantages)))
+
+
+def test_kickstarting_adds_the_weighted_distance_from_the_teacher():
+    weights = replace(PLAIN, kickstart_coefficient=0.5)
+    loss, parts = loss_of([1.0, 1.0], [2.0, 4.0], weights, teacher_kl=[0.2, 0.6])
+    assert float(parts["teacher_kl"]) == pytest.approx(0.4)
+    assert float(loss) == pytest.approx(-3.0 + 0.5 * 0.4)

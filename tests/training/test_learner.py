@@ -40,7 +40,7 @@ def test_acting_and_the_whole_update_lower_for_accelerators(preset):
         zeros = jnp.zeros((length, envs))
         outcome = {"rewards": zeros, "terminated": zeros > 0, "truncated": zeros > 0}
         state, batch, _, _ = ppo.prepare(state, [rollout], [Outcomes(**outcome)], [(seen, first)])
-        schedules = Schedules(*(jnp.float32(x) for x in (1e-3, 0.2, 0.01, 1.0)))
+        schedules = Schedules(*(jnp.float32(x) for x in (1e-3, 0.2, 0.01, 1.0, 0.0)))
         state, metrics = ppo.gradient_step(state, batch, schedules)
         return ppo.refresh_statistics(state, batch), actions, metrics
 
