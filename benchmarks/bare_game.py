@@ -14,9 +14,11 @@ os.environ["SUPERTUXKART_DATADIR"] = sys.argv[1]
 from kart_jax.game.engine.rendering import prepare_environment
 prepare_environment()
 import pystk2
-graphics = pystk2.GraphicsConfig.ld()
-graphics.screen_height, graphics.screen_width = int(sys.argv[2]), int(sys.argv[3])
-graphics.display = False
+draws = sys.argv[4] == "True"
+graphics = pystk2.GraphicsConfig.ld() if draws else pystk2.GraphicsConfig.none()
+if draws:
+    graphics.screen_height, graphics.screen_width = int(sys.argv[2]), int(sys.argv[3])
+    graphics.display = False
 pystk2.set_log_level(int(pystk2.LogLevel.fatal))
 pystk2.init(graphics)
 config = pystk2.RaceConfig()
@@ -30,18 +32,19 @@ print("ready", flush=True)
 for steers in sys.stdin:
     for steer in map(int, steers.split()):
         race.step(pystk2.Action(acceleration=1.0, steer=steer - 1.0))
-        race.render_data[0].image
+        if draws:
+            race.render_data[0].image
     print("done", flush=True)
 os._exit(0)
 """
 
 
 class BareGame:
-    """One process per race that only steps and draws, and never ends."""
+    """One process per race that only steps, draws if `race` does, and never ends."""
 
     def __init__(self, race: RaceConfig, count: int) -> None:
         """Start them, and wait until they are ready."""
-        arguments = [str(ensure_data()), str(race.height), str(race.width)]
+        arguments = [str(ensure_data()), str(race.height), str(race.width), str(race.draws)]
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-c", BARE, *arguments],

@@ -1,6 +1,7 @@
 """Who learns faster in the same time: kart_jax or Stable-Baselines3's PPO (extra `peers`)?
 
-    python -m benchmarks.learning [--minutes 10] [--seeds 0 1] [--ppo-alone] [OPTION OF train]
+    python -m benchmarks.learning [--minutes 10] [--seeds 0 1] [--ppo-alone] [--beat SECONDS]
+        [OPTION OF train]
 
 Both train on the same environment for the same wall-clock time, with the same network, one after
 the other for each seed. Starting, compiling and imitating count. kart_jax begins with imitation, as
@@ -24,11 +25,14 @@ from benchmarks.runs import Line, load_peer, train_ours
 from kart_jax.cli.options import parse
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
-FROM_NOTHING = [
-    *("--rollout-length", "64", "--learning-rate", "7e-4"),
-    *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
-]
-"""What learnt fastest without imitation (docs/experiments.md)."""
+FROM_NOTHING = {
+    "frames": [
+        *("--rollout-length", "64", "--learning-rate", "7e-4"),
+        *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
+    ],
+    "state": ["--critic-steps", "0", "--learning-rate", "5e-4", "--rollout-length", "128"],
+}
+"""What learnt fastest without imitation (docs/experiments.md), by what the actor sees."""
 MILESTONES = {
     "200 m": ("progress_m", 200.0),
     "400 m": ("progress_m", 400.0),
@@ -40,7 +44,8 @@ COLOURS = {"kart_jax": "tab:blue", "kart_jax, PPO alone": "tab:green", "sb3": "t
 
 Curve = dict[str, Any]
 """A run: `system`, `seed`, and lists over rounds of imitation and updates of `minutes`, `steps`,
-`progress_m` and `finish_rate`, the latter two means over the round or the last 100 episodes."""
+`progress_m`, `finish_rate` and `finish_time`, the latter three means over the round or the last 100
+episodes."""
 
 
 def record(system: str, seed: int, minutes: float, train: Callable[[], list[Line]]) -> Curve:
@@ -58,6 +63,7 @@ def record(system: str, seed: int, minutes: float, train: Callable[[], list[Line
         "steps": [line["step"] for line in lines],
         "progress_m": [line["episode/progress_m"] for line in lines],
         "finish_rate": [line["episode/finish_rate"] for line in lines],
+        "finish_time": [line.get("episode/finish_time") for line in lines],
     }
 
 
@@ -68,7 +74,8 @@ def compare(
     limits = [("--seed", str(seed), "--minutes", str(minutes)) for seed in seeds]
     presets = [[*COMMON, *arguments, *limit] for limit in limits]
     alone = (*arguments, "--imitation-steps", "0")
-    nothing = [[*COMMON, *FROM_NOTHING, *alone, *limit] for limit in limits]
+    settings = FROM_NOTHING[parse(presets[0]).network.actor]
+    nothing = [[*COMMON, *settings, *alone, *limit] for limit in limits]
     theirs = [parse(run) for run in nothing]
     sb3_ppo = load_peer()
     curves = []
@@ -89,17 +96,25 @@ def ends(curve: Curve) -> dict[str, Any]:
     }
 
 
-def milestones(curve: Curve) -> dict[str, Any]:
-    """A row of the minutes that a run took to each milestone, None if it did not get there."""
+def milestones(curve: Curve, beat: float | None = None) -> dict[str, Any]:
+    """A row of the minutes that a run took to each milestone, None if it did not get there.
+
+    With `beat`, the last one is a mean lap below that many seconds, with most laps finished.
+    """
     row = {"system": curve["system"], "seed": curve["seed"]}
     for milestone, (name, least) in MILESTONES.items():
-        reached = (
-            minute
-            for minute, value in zip(curve["minutes"], curve[name], strict=True)
-            if value >= least
-        )
-        row[milestone] = next(reached, None)
+        row[milestone] = _first(curve, [value >= least for value in curve[name]])
+    if beat is not None:
+        laps = zip(curve["finish_time"], curve["finish_rate"], strict=True)
+        fast = [time is not None and time < beat and rate > 0.5 for time, rate in laps]
+        row[f"laps below {beat:g} s"] = _first(curve, fast)
     return row
+
+
+def _first(curve: Curve, reached: Sequence[bool]) -> float | None:
+    """The minute of the first update at which something was reached."""
+    minutes = zip(curve["minutes"], reached, strict=True)
+    return next((minute for minute, true in minutes if true), None)
 
 
 def plot(curves: Sequence[Curve], path: Path) -> None:
@@ -137,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ppo-alone", action="store_true", help="kart_jax without imitation, too")
+    parser.add_argument("--beat", type=float, metavar="SECONDS", help="a lap time to reach")
     add_json(parser)
     options, passed_on = parser.parse_known_args(arguments)
     try:
@@ -147,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     means = "means over a round of imitation (greedy) or the last 100 episodes (sampled)"
     report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
     notes = [f"minutes from the start of the process, of {options.minutes:g}, to {means}"]
-    report("learning-times", [milestones(curve) for curve in curves], notes)
+    report("learning-times", [milestones(curve, options.beat) for curve in curves], notes)
     written = {"machine": machine(), "arguments": passed_on, "curves": curves}
     write("learning-curves", written)
     plot(curves, options.json.with_suffix(".png") if options.json else RESULTS / "learning.png")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,6 +19,7 @@ from benchmarks.runs import Line
 from benchmarks.torch_network import TorchActorCritic
 from kart_jax.config import TrainConfig
 from kart_jax.game import make_env
+from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.training.metrics import EpisodeWindow
 from kart_jax.validation import check
@@ -159,6 +161,17 @@ def make_model(config: TrainConfig, envs: VecEnv) -> PPO:
         seed=config.run.seed,
         device="cpu",
     )
+
+
+def count_parameters(config: TrainConfig) -> int:
+    """Parameters of the peer's network."""
+    policy, options = _policy(config.network)
+    shape = config.observation_shape
+    seen: spaces.Box = spaces.Box(-np.inf, np.inf, (config.state_size,), np.float32)
+    if shape is not None:
+        seen = spaces.Box(0, 255, shape, np.uint8)
+    actions = ACTION_SETS[config.race.action_set]().space
+    return sum(x.numel() for x in policy(seen, actions, lambda _: 0.0, **options).parameters())
 
 
 def _policy(network: NetworkConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:

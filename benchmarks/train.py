@@ -14,8 +14,10 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks.bare_game import BareGame
@@ -23,7 +25,6 @@ from benchmarks.report import add_json, report, write_to
 from benchmarks.runs import Line, load_peer, train_ours
 from kart_jax.cli.options import parse
 from kart_jax.config import TrainConfig
-from kart_jax.game.actions import ACTION_SETS
 
 BARE_STEPS = 20
 """Steps between two looks at the clock."""
@@ -97,7 +98,7 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
         f"{config.workers.num_envs} races, {config.ppo.rollout_length} steps a rollout, "
         f"{config.ppo.epochs} epochs of {config.ppo.minibatches} minibatches",
         f"medians of {rounds} rounds of {seconds:g} s each; ratios within a round",
-        "parameters: {}, sb3 {}".format(*_parameters(config)),
+        "parameters: {}, sb3 {}".format(*_parameters(config, sb3_ppo)),
     ]
     report("train", rows, notes)
     trained = list(systems)[1:]
@@ -105,16 +106,12 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
     report("train-parts", parts, ["medians, milliseconds of wall-clock time a policy step"])
 
 
-def _parameters(config: TrainConfig) -> tuple[int, int]:
+def _parameters(config: TrainConfig, sb3_ppo: ModuleType) -> tuple[int, int]:
     """Of our network and of the peer's: the same, if they are the same network."""
-    from benchmarks.torch_network import TorchActorCritic
-    from kart_jax import summary
-    from kart_jax.policy.distributions import ActionSpec
+    from kart_jax.run_folder.source import policy_spec
 
-    outputs = ActionSpec.from_space(ACTION_SETS[config.race.action_set]().space).outputs
-    network = (config.network, outputs, config.observation_shape)
-    theirs = sum(x.numel() for x in TorchActorCritic(*network).parameters())
-    return sum(layer.parameters for layer in summary.layers(*network)), theirs
+    ours = jax.tree.leaves(policy_spec(config).template()["params"])
+    return sum(leaf.size for leaf in ours), sb3_ppo.count_parameters(config)
 
 
 def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float:

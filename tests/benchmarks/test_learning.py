@@ -21,6 +21,7 @@ def updates(*steps: int) -> list[Line]:
             "wall_time": 1000.0 + step,
             "episode/progress_m": 100.0 + step,
             "episode/finish_rate": step / 100,
+            "episode/finish_time": 100.0 - step,
         }
         for step in steps
     ]
@@ -55,6 +56,9 @@ def test_a_curve_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends(curve)["progress_m"] == 190.0
     reached = {"200 m": None, "400 m": None, "first lap": 1.0, "90% of laps": 1.5}
     assert milestones(curve) == {"system": "ours", "seed": 3, **reached}
+    # At 40 s few laps are finished: the mean of those is no lap time.
+    assert milestones(curve, beat=45.0)["laps below 45 s"] == 1.0
+    assert milestones(curve, beat=9.0)["laps below 9 s"] is None
 
 
 def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch) -> None:
