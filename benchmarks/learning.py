@@ -30,7 +30,10 @@ FROM_NOTHING = {
         *("--rollout-length", "64", "--learning-rate", "7e-4"),
         *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
     ],
-    "state": ["--critic-steps", "0", "--learning-rate", "5e-4", "--rollout-length", "128"],
+    "state": [
+        *("--rollout-length", "128", "--learning-rate", "5e-4", "--critic-steps", "0"),
+        *("--entropy-coefficient", "0.003"),
+    ],
 }
 """What learnt fastest without imitation (docs/experiments.md), by what the actor sees."""
 MILESTONES = {
