@@ -60,7 +60,8 @@ def export(policy: str, folder: Path) -> None:
     config = progress["config"]
     begun = config["run"]["init_from"] is not None  # with a policy, and so without imitation
     imitated = 0 if begun else config["imitation"]["imitation_steps"]
-    write_policy(folder, spec, variables, config, progress["step"], imitated)
+    scale = progress.get("reward_scale")
+    write_policy(folder, spec, variables, config, progress["step"], imitated, scale)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from kart_jax.run_folder.checkpoints import Checkpoint, CheckpointError, Checkpo
 from kart_jax.run_folder.loading import SHIPPED, shipped_policies
 from tests.helpers.tiny import ACTIONS, NETWORK, RACE, write_tiny_policy
 
+SCALE = {"mean": 1.5, "variance": 4.0, "count": 10.0}
+
 ALONE = """
 import sys
 {program}
@@ -52,6 +54,7 @@ def write_checkpoints(
         frames = np.zeros((1, *config.observation_shape), np.uint8)
         variables = jax.tree.map(np.asarray, spec.module().init(jax.random.key(step), frames))
         progress = {"policy": spec.to_dict(), "config": config.to_dict(), "step": step}
+        progress["reward_scale"] = SCALE
         saver.save(Checkpoint(step, variables, {"unused": np.zeros(1)}, progress), best)
     assert saver.close()
 
@@ -61,6 +64,13 @@ def exported(run: Path) -> Path:
     folder = run.parent / "exported"
     assert export.main([str(run), str(folder)]) == 0
     return folder
+
+
+def test_the_scale_of_the_values_is_exported_too(run: Path, exported: Path) -> None:
+    """A run that begins with the policy, or learns from it, needs it."""
+    assert loading.load_policy(run).reward_scale == SCALE
+    assert loading.load_policy(exported).reward_scale == SCALE
+    assert loading.load_policy("coach").reward_scale is not None
 
 
 @pytest.mark.parametrize(
