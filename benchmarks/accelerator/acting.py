@@ -15,7 +15,7 @@ from kart_jax.training.devices import prepare_jax
 from kart_jax.training.learner import Learner
 
 ENVIRONMENTS = {"gpu": (8, 16, 32, 64, 128, 256), "reference": (8, 16, 64)}
-SMALL = (8, 16)
+SMALL = {"gpu": (8, 16)}
 SECONDS = 0.5
 LENGTH = 4
 """Steps of a rollout, which acting fills over and over."""
@@ -24,10 +24,10 @@ LENGTH = 4
 def rows(small: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each preset and number of environments."""
     prepare_jax()
-    for name, counts in ENVIRONMENTS.items():
+    for name, counts in (SMALL if small else ENVIRONMENTS).items():
         config = with_rollout(preset(name, small), LENGTH)
         ours = learner(config)
-        for envs in SMALL if small else counts:
+        for envs in counts:
             known = {"preset": name, "environments": envs}
             yield attempt(known, partial(measure, ours, config, envs, 0.1 if small else SECONDS))
 

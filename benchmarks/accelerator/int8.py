@@ -18,14 +18,14 @@ from kart_jax.run_folder.source import policy_spec
 from kart_jax.training.devices import prepare_jax
 
 BATCHES = {"gpu": (32, 512), "reference": (4, 16)}
-SMALL = (4, 8)
+SMALL = {"gpu": (4,)}
 SECONDS = 0.5
 
 
 def rows(small: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each preset, arithmetic and batch."""
     prepare_jax()
-    for name, batches in BATCHES.items():
+    for name, batches in (SMALL if small else BATCHES).items():
         spec = policy_spec(preset(name, small))
         policy = Policy(spec, spec.init(jax.random.key(0)), race={})
         assert spec.observation_shape is not None
@@ -37,7 +37,7 @@ def rows(small: bool) -> Iterator[dict[str, Any]]:
             "int8, matrix products": (partial(quantise, policy, frames), int8_by_products),
         }
         for arithmetic, (make, convolution) in made.items():
-            for batch in SMALL if small else batches:
+            for batch in batches:
                 known = {"preset": name, "arithmetic": arithmetic, "batch": batch}
                 with mock.patch.object(quantised, "int8_conv3d", convolution):
                     yield attempt(known, partial(_time, make, policy, frames, batch, small))

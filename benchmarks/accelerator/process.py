@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, Any
 
 from benchmarks.accelerator.parts import Part
@@ -44,19 +44,19 @@ def run(part: Part, small: bool) -> Iterator[Row | str]:
             start_new_session=True,
         )
         try:
-            yield from _answers(process, part.limit)
+            ended = yield from _answers(process, part.limit)
         finally:
             # Also what the process left behind: races, say.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        if process.returncode not in (0, None):
+        if ended and process.returncode:
             words.seek(0)
             said = words.read().strip().splitlines() or ["without a word"]
             yield f"failed: ended with status {process.returncode}: {said[-1][:WORDS]}"
 
 
-def _answers(process: subprocess.Popen[str], limit: float) -> Iterator[Row | str]:
-    """Yield what a process writes within `limit` seconds; kill it then."""
+def _answers(process: subprocess.Popen[str], limit: float) -> Generator[Row | str, None, bool]:
+    """Yield what a process writes; return whether it ended within `limit` seconds by itself."""
     deadline = time.monotonic() + limit
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
@@ -65,18 +65,20 @@ def _answers(process: subprocess.Popen[str], limit: float) -> Iterator[Row | str
         while (line := lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
             yield json.loads(line)
         process.wait(PATIENCE)
+        return True
     except (queue.Empty, subprocess.TimeoutExpired):
         yield f"stopped after {limit:g} s: what is not above is missing"
         os.killpg(process.pid, signal.SIGKILL)
         # A process that hangs in a driver may not even die; it is left then.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
-        process.returncode = 0
+        return False
 
 
 def _read(stream: IO[str], lines: queue.Queue[str | None]) -> None:
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(None)
 
 
