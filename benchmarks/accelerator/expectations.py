@@ -9,6 +9,8 @@ from kart_jax.config import PRESETS, TrainConfig
 
 BYTES = 2
 """Of a bfloat16 activation."""
+RACES = 1000.0
+"""Policy steps per second of all races, to compare with."""
 
 
 def activation_gb(config: TrainConfig) -> float:
@@ -30,6 +32,7 @@ def row(name: str, tflops: float, share: float, bandwidth: float) -> dict[str, A
     # Acting, and each epoch's gradient step; the pass that refreshes norms and the bootstrap
     # values are a few percent.
     a_sample = forward + config.ppo.epochs * step
+    steps_per_s = tflops * share / a_sample
     race = config.race
     frame = race.height * race.width * race.channels
     return {
@@ -41,8 +44,9 @@ def row(name: str, tflops: float, share: float, bandwidth: float) -> dict[str, A
         "memory_bound_ms": 1e3 * by_memory,
         "step_ms": 1e3 * step / (tflops * share),
         "update_tflop_per_sample": a_sample,
-        "steps_per_s": tflops * share / a_sample,
-        "frames_mb_per_s": frame * tflops * share / a_sample / 1e6,
+        "steps_per_s": steps_per_s,
+        "share_of_time": RACES / (RACES + steps_per_s),
+        "frames_mb_per_s": frame * steps_per_s / 1e6,
     }
 
 
@@ -52,6 +56,7 @@ def expect(tflops: float, share: float, bandwidth: float) -> None:
     notes = [
         "expectation, not measurement; for one observation or policy step",
         f"from {share:.0%} of {tflops:g} TFLOP/s and from {bandwidth:g} TB/s",
-        "steps_per_s: acting and learning, if races took no time",
+        "steps_per_s: acting and learning, if races took no time; share_of_time: what they take "
+        f"of the wall clock beside races that alone make {RACES:g} steps per second",
     ]
     report("expectation", rows, notes)
