@@ -66,17 +66,17 @@ class Case:
 SMALL_GPU = (Case(4), Case(4, formulation="by_time"), Case(4, at_once=2, dtype="float32"))
 SMALL_REFERENCE = tuple(Case(2, formulation=name) for name in ("native", "tiles", "on_cpu"))
 GPU = (
-    Case(1024),
-    Case(1024, formulation="by_time"),
-    Case(1024, formulation="native"),
-    Case(1024, dtype="float32"),
     Case(256),
+    Case(1024),
+    Case(256, formulation="by_time"),
+    Case(256, formulation="native"),
     Case(1024, at_once=256),
+    Case(256, dtype="float32"),
     Case(1024, remat=True),
-    Case(4096, at_once=1024),
-    Case(1024, formulation="tiles"),
-    Case(1024, formulation="on_cpu"),
     Case(64),
+    Case(256, formulation="tiles"),
+    Case(256, formulation="on_cpu"),
+    Case(4096, at_once=1024),
 )
 REFERENCE = (
     Case(4),

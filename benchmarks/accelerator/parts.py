@@ -26,7 +26,7 @@ _NETWORK = (
     "times the forward arithmetic, device_share with the recomputation of remat too"
 )
 _ALL = (
-    Part("devices", f"{_HERE}.devices:rows", 20, "what JAX and the driver say"),
+    Part("devices", f"{_HERE}.devices:rows", 45, "what JAX and the driver say"),
     Part(
         "ceilings",
         f"{_HERE}.ceilings:rows",
@@ -34,7 +34,7 @@ _ALL = (
         "best times; a copy in memory reads and writes each byte",
         WHOLE_MEMORY,
     ),
-    Part("gpu", f"{_HERE}.network:gpu", 60, _NETWORK, WHOLE_MEMORY),
+    Part("gpu", f"{_HERE}.network:gpu", 50, _NETWORK, WHOLE_MEMORY),
     Part("reference", f"{_HERE}.network:reference", 80, _NETWORK, WHOLE_MEMORY),
     Part(
         "update",
@@ -48,13 +48,13 @@ _ALL = (
     Part(
         "drawing",
         f"{_HERE}.drawing:rows",
-        50,
+        45,
         "frames per second of all races, each a process that steps and draws, and no more",
     ),
     Part(
         "acting",
         f"{_HERE}.acting:rows",
-        30,
+        25,
         "from frames on the host to actions on the host; copy_ms is the frames' way alone",
         WHOLE_MEMORY,
     ),
@@ -68,7 +68,7 @@ _ALL = (
     Part(
         "profile",
         f"{_HERE}.profile:rows",
-        30,
+        25,
         "the longest operations of a gradient step of the preset reference",
         WHOLE_MEMORY,
     ),

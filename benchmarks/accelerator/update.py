@@ -63,7 +63,7 @@ def measure(config: TrainConfig, epochs: int | None = None) -> dict[str, float]:
         mark(rollouts)
         begun.finish(lambda: None)
         mark(ours.state)
-        act, prepare, learn = np.diff(marks)
+        act, prepare, learn = np.diff(marks).tolist()
         return {
             "act_s": act,
             "prepare_s": prepare,
