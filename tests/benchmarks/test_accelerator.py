@@ -81,7 +81,7 @@ def test_one_part_that_fails_costs_no_other(
     devices = Part("devices", "tests.helpers.parts:raises", 120, "about")
     parts = {"devices": devices, **{name: part(name) for name in ("crashes", "measures")}}
     monkeypatch.setattr(command, "PARTS", parts)
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "_file", None)  # restored at the end
     command.main(["--json", str(tmp_path / "all.json"), "--parts", "crashes", "measures"])
     tables = json.loads((tmp_path / "all.json").read_text())
     assert {name: len(table["rows"]) for name, table in tables.items()} == {
