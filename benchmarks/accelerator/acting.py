@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.accelerator.presets import learner, preset, random_seen, with_rollout
+from benchmarks.accelerator.presets import preset, random_seen, with_rollout
 from benchmarks.accelerator.process import attempt
 from benchmarks.network import best_ms
 from kart_jax.config import TrainConfig
-from kart_jax.training.devices import prepare_jax
+from kart_jax.training.devices import Devices, prepare_jax
 from kart_jax.training.learner import Learner
+from kart_jax.training.loop import make_learner
 
 ENVIRONMENTS = {"gpu": (8, 16, 32, 64, 128, 256), "reference": (8, 16, 64)}
 SMALL = {"gpu": (8, 16)}
@@ -26,7 +27,7 @@ def rows(small: bool) -> Iterator[dict[str, Any]]:
     prepare_jax()
     for name, counts in (SMALL if small else ENVIRONMENTS).items():
         config = with_rollout(preset(name, small), LENGTH)
-        ours = learner(config)
+        ours = make_learner(config, Devices())
         for envs in counts:
             known = {"preset": name, "environments": envs}
             yield attempt(known, partial(measure, ours, config, envs, 0.1 if small else SECONDS))

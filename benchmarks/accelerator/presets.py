@@ -6,11 +6,6 @@ from typing import Any
 import numpy as np
 
 from kart_jax.config import PRESETS, TrainConfig
-from kart_jax.ppo.agent import Agent
-from kart_jax.ppo.update import PPO
-from kart_jax.run_folder.source import policy_spec
-from kart_jax.training.devices import AXIS, Devices
-from kart_jax.training.learner import Learner
 
 
 def preset(name: str, small: bool) -> TrainConfig:
@@ -31,12 +26,6 @@ def with_rollout(config: TrainConfig, length: int, minibatches: int = 1) -> Trai
     """Return `config` with rollouts of another length."""
     ppo = replace(config.ppo, rollout_length=length, minibatches=minibatches)
     return replace(config, ppo=ppo)
-
-
-def learner(config: TrainConfig) -> Learner:
-    """Return the learner that training would have."""
-    agent = Agent.of(policy_spec(config), config.ppo.random_shift, AXIS)
-    return Learner(PPO(agent, config.ppo, AXIS), Devices(), seed=0)
 
 
 def random_seen(config: TrainConfig, envs: int) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.accelerator.presets import learner, preset, random_seen, with_rollout
+from benchmarks.accelerator.presets import preset, random_seen, with_rollout
 from benchmarks.accelerator.process import attempt
 from kart_jax.config import TrainConfig
 from kart_jax.ppo.update import Outcomes
-from kart_jax.training.devices import prepare_jax
+from kart_jax.training.devices import Devices, prepare_jax
+from kart_jax.training.loop import make_learner
 
 SHORT = 4
 """Steps, and minibatches, of the preset `reference`: its 256 gradient steps take minutes."""
@@ -44,7 +45,7 @@ def measure(config: TrainConfig, epochs: int | None = None) -> dict[str, float]:
         terminated=np.zeros((length, envs), bool),
         truncated=np.zeros((length, envs), bool),
     )
-    ours = learner(config)
+    ours = make_learner(config, Devices())
     rollouts = ours.create_rollouts(envs, groups=1)
 
     def update() -> dict[str, float]:
