@@ -11,6 +11,8 @@ it that is hoped for, and its memory's bandwidth.
 """
 
 import argparse
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,4 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # So that the part at hand ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()

@@ -30,7 +30,7 @@ WORDS = 300
 Row = dict[str, Any]
 
 
-def run(part: Part, small: bool) -> Iterator[Row | str]:
+def run(part: Part, small: bool) -> Generator[Row | str, None, None]:
     """Yield the rows of a part as they come, and last, as text, what kept it from more."""
     command = [sys.executable, "-m", "benchmarks.accelerator.process", part.function]
     with tempfile.TemporaryFile("w+", errors="replace") as words:

@@ -62,8 +62,20 @@ def test_a_hang_ends_with_all_its_processes() -> None:
     kept, why = run(part("hangs", limit=20.0), small=False)
     assert why == "stopped after 20 s: what is not above is missing"
     assert isinstance(kept, dict)
+    wait_for_the_end(kept["child"])
+
+
+def test_a_part_that_is_dropped_ends() -> None:
+    answers = run(part("hangs"), small=False)
+    kept = next(answers)
+    assert isinstance(kept, dict)
+    answers.close()
+    wait_for_the_end(kept["child"])
+
+
+def wait_for_the_end(pid: int) -> None:
     deadline = time.monotonic() + 60
-    while is_running(kept["child"]):
+    while is_running(pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
