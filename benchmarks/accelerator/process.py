@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import IO, Any
 
 from benchmarks.accelerator.parts import Part
@@ -49,6 +49,9 @@ def run(part: Part, small: bool) -> Generator[Row | str, None, None]:
             # Also what the process left behind: races, say.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            # A process that hangs in a driver may not even die; it is left then.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
         if ended and process.returncode:
             words.seek(0)
             said = words.read().strip().splitlines() or ["without a word"]
@@ -68,10 +71,6 @@ def _answers(process: subprocess.Popen[str], limit: float) -> Generator[Row | st
         return True
     except (queue.Empty, subprocess.TimeoutExpired):
         yield f"stopped after {limit:g} s: what is not above is missing"
-        os.killpg(process.pid, signal.SIGKILL)
-        # A process that hangs in a driver may not even die; it is left then.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
         return False
 
 
