@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.report import add_json, report, write_to
-from kart_jax.config import PRESETS
+from kart_jax.config import PRESETS, TrainConfig
 from kart_jax.ppo.agent import Agent
-from kart_jax.ppo.update import PPO, Batch, Schedules
+from kart_jax.ppo.update import PPO, Batch, Schedules, TrainState
 from kart_jax.run_folder.source import policy_spec
 
 GIGA = 1e9
@@ -37,26 +37,52 @@ def device_for(platform: str, topology: str) -> jax.Device:
     return jax.devices(platform)[0]
 
 
-def compiled_step(batch: int, microbatch: int | None, device: jax.Device) -> Any:
-    """The gradient step of the reference preset on a minibatch of `batch` observations."""
-    config = PRESETS["reference"]
-    spec = policy_spec(config)
-    agent = Agent.of(spec)
-    length = config.ppo.rollout_length
-    ppo = PPO(agent, replace(config.ppo, minibatches=length, microbatch=microbatch))
+class GradientStep:
+    """PPO's gradient step of a run's configuration, on `batch` observations in one minibatch."""
 
-    def arguments() -> tuple[Any, ...]:
-        zeros = jnp.zeros((length, batch))
-        order = jnp.zeros((config.ppo.epochs, batch, length), jnp.int32)
-        rollout = agent.create_rollout(jnp.arange(batch), length)
-        state = ppo.create(jax.random.key(0), spec.example())
-        return state, Batch(rollout, zeros, zeros, order), Schedules(*jnp.zeros(5))
+    def __init__(self, config: TrainConfig, batch: int, microbatch: int | None) -> None:
+        self.batch = batch
+        spec = policy_spec(config)
+        agent, self.example = Agent.of(spec), spec.example()
+        length = config.ppo.rollout_length
+        self.ppo = PPO(agent, replace(config.ppo, minibatches=length, microbatch=microbatch))
 
-    one = NamedSharding(Mesh([device], ("device",)), PartitionSpec())
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), jax.eval_shape(arguments)
-    )
-    return jax.jit(ppo.gradient_step, donate_argnums=0).lower(*shapes).compile()
+    def arguments(self) -> tuple[TrainState, Batch, Schedules]:
+        """Return what it is called with: a new network, and a rollout of random frames."""
+        config, agent, key = self.ppo.config, self.ppo.agent, jax.random.key(0)
+        length = config.rollout_length
+        noise = jax.random.normal(key, (length, self.batch))
+        order = jnp.zeros((config.epochs, self.batch, length), jnp.int32)
+        rollout = agent.create_rollout(jnp.arange(self.batch), length)
+        if rollout.frames is not None:
+            frames = jax.random.bits(key, rollout.frames.shape, jnp.uint8)
+            ages = jnp.full_like(rollout.ages, rollout.stack - 1)
+            rollout = replace(rollout, frames=frames, ages=ages)
+        state = self.ppo.create(key, self.example)
+        schedules = {name: jnp.float32(x) for name, x in self.ppo.schedules(0, 1).items()}
+        return state, Batch(rollout, noise, noise, order), Schedules(**schedules)
+
+    def compile(self, device: jax.Device) -> Any:
+        """Return the program for a device, which consumes the state; nothing is run."""
+        one = NamedSharding(Mesh([device], ("device",)), PartitionSpec())
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one),
+            jax.eval_shape(self.arguments),
+        )
+        return jax.jit(self.ppo.gradient_step, donate_argnums=0).lower(*shapes).compile()
+
+
+def sizes_gb(compiled: Any) -> dict[str, float]:
+    """Return the compiler's analysis of a program's memory."""
+    sizes = compiled.memory_analysis()
+    held = sizes.argument_size_in_bytes
+    new = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    temporary = sizes.temp_size_in_bytes
+    return {
+        "arguments_gb": held / GIGA,
+        "temporary_gb": temporary / GIGA,
+        "total_gb": (held + new + temporary) / GIGA,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,18 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_to(options.json)
     device = device_for(options.platform, options.topology)
     rows: list[dict[str, Any]] = []
+    row: dict[str, Any]
     for batch in options.batches:
-        sizes = compiled_step(batch, options.microbatch, device).memory_analysis()
-        held = sizes.argument_size_in_bytes
-        new = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-        temporary = sizes.temp_size_in_bytes
-        row = {
-            "minibatch": batch,
-            "at once": options.microbatch or batch,
-            "arguments_gb": held / GIGA,
-            "temporary_gb": temporary / GIGA,
-            "total_gb": (held + new + temporary) / GIGA,
-        }
+        step = GradientStep(PRESETS["reference"], batch, options.microbatch)
+        row = {"minibatch": batch, "at once": options.microbatch or batch}
+        row |= sizes_gb(step.compile(device))
         if rows:
             more = row["total_gb"] - rows[-1]["total_gb"]
             row["per_observation_gb"] = more / (batch - rows[-1]["minibatch"])

@@ -7,8 +7,7 @@ Everything is measured in turns in one process; ratios count, not the times. `in
 backward pass of 8 observations at once, as `--microbatch 8` does it in training. PyTorch gets as
 many threads as there are cores, which `taskset` limits for both. On a busy machine, where threads
 wait for each other, `taskset -c 0` with `--cpu-time` compares what each side itself computes.
-On a GPU (without PyTorch) the presets `gpu` and `reference` are measured in bfloat16 instead, with
-their arithmetic rate.
+Accelerators have a command of their own, `python -m benchmarks.accelerator`.
 """
 
 import argparse
@@ -25,9 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.report import add_json, report, write_to
-from kart_jax import summary
 from kart_jax.policy import network as network_module
-from kart_jax.policy.config import CPU, GPU, REFERENCE, NetworkConfig, Norm
+from kart_jax.policy.config import CPU, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
 from kart_jax.policy.network import ActorCritic
 from kart_jax.training.devices import prepare_jax
@@ -38,8 +36,6 @@ MIDDLE = dataclasses.replace(CPU, blocks=(1, 2), stem_stride=(2, 2, 2))
 SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
     "cpu": (CPU, (5, 48, 64, 1)),
     "middle": (MIDDLE, (5, 48, 64, 3)),
-    "gpu": (GPU, (5, 96, 128, 3)),
-    "reference": (REFERENCE, (5, 400, 600, 3)),
 }
 NORMS = get_args(Norm)
 Row = dict[str, Any]
@@ -138,49 +134,26 @@ def compare_on_cpu(size: str, norm: Norm | None, batch: int, best: Best) -> list
     ]
 
 
-def measure_on_accelerator(size: str, batch: int, best: Best) -> Row:
-    """Times and arithmetic rate of a preset in its own precision."""
-    config, observation = SIZES[size]
-    frames = np.random.default_rng(0).integers(0, 256, (batch, *observation), dtype=np.uint8)
-    forward, backward = measure_jax(config, frames, best)
-    multiply_adds = sum(x.multiply_adds for x in summary.layers(config, OUTPUTS, observation))
-    tera = 2 * multiply_adds * batch / 1e9
-    return {
-        "size": size,
-        "batch": batch,
-        "network": jax.devices()[0].device_kind,
-        "forward_ms": forward,
-        "backward_ms": backward,
-        "forward_tflops": tera / forward,
-        "backward_tflops": 3 * tera / backward,
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
     prepare_jax()
-    on_cpu = jax.default_backend() == "cpu"
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["cpu", "middle"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
-    parser.add_argument(
-        "--norm", choices=NORMS, help="of the CPU's rows; by default the size's own"
-    )
+    parser.add_argument("--norm", choices=NORMS, help="by default the size's own")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
     add_json(parser)
     options = parser.parse_args(arguments)
     write_to(options.json)
-    sizes = options.sizes or (["cpu", "middle"] if on_cpu else ["gpu", "reference"])
+    if jax.default_backend() != "cpu":
+        raise SystemExit("error: this compares on CPUs; here: python -m benchmarks.accelerator")
     clock = time.process_time if options.cpu_time else time.perf_counter
     best = partial(best_ms, seconds=options.seconds, clock=clock)
     rows: list[Row] = []
-    for size in sizes:
+    for size in options.sizes:
         for batch in options.batches:
-            if on_cpu:
-                rows += compare_on_cpu(size, options.norm, batch, best)
-            else:
-                rows.append(measure_on_accelerator(size, batch, best))
+            rows += compare_on_cpu(size, options.norm, batch, best)
     clocked = "of this process" if options.cpu_time else "by the clock"
     threads = len(os.sched_getaffinity(0))
     report("network", rows, [f"on {jax.devices()[0].device_kind}, {threads} threads, {clocked}"])

@@ -75,7 +75,12 @@ def report(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
     print(f"\n{name}")
     for line in table:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    print("\n".join(notes))
+    print("\n".join(notes), flush=True)
+    save(name, rows, notes)
+
+
+def save(name: str, rows: list[dict[str, Any]], notes: list[str]) -> None:
+    """Write `rows` and `notes` under that name, with the machine."""
     write(name, {"name": name, "machine": machine(), "notes": notes, "rows": rows})
 
 

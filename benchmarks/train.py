@@ -102,7 +102,7 @@ def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None
     ]
     report("train", rows, notes)
     trained = list(systems)[1:]
-    parts = [row for name in trained for row in _parts(name, times[name])]
+    parts = [row for name in trained for row in shares(name, times[name])]
     report("train-parts", parts, ["medians, milliseconds of wall-clock time a policy step"])
 
 
@@ -118,7 +118,7 @@ def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def _parts(system: str, runs: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+def shares(system: str, runs: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
     """A row for each part of a system's step, the longest first."""
     total = statistics.median(times["total"] for times in runs)
     names = {name for times in runs for name in times}

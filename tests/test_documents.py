@@ -59,7 +59,7 @@ def known_flags() -> set[str]:
     configs = [*vars(TrainConfig()).values(), ClusterConfig]
     configs += [PlayConfig, EvaluateConfig, PlotConfig, RecordConfig, SaliencyConfig]
     names = {field.name for config in configs for field in dataclasses.fields(config)}
-    sources = [*ROOT.glob("kart_jax/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    sources = [*ROOT.glob("kart_jax/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     added = r"add_argument\(\s*\"(--[a-z-]+)\""
     return {"--" + name.replace("_", "-") for name in names} | {
         flag for source in sources for flag in re.findall(added, source.read_text())

@@ -83,7 +83,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, module: str, line: str) -> Non
 
 
 def test_benchmarks_import_nothing_from_tests() -> None:
-    benchmarks = sorted((PACKAGE.parent / "benchmarks").glob("*.py"))
+    benchmarks = sorted((PACKAGE.parent / "benchmarks").rglob("*.py"))
     found = [name for path in benchmarks for name in imports(path) if name.startswith("tests")]
     assert benchmarks
     assert found == []

@@ -1,0 +1,40 @@
+"""Training, end to end."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.accelerator.drawing import check_game
+from benchmarks.accelerator.process import reason
+from benchmarks.runs import train_ours
+from benchmarks.train import PPO_ALONE, shares, step_times
+from kart_jax.validation import UserError
+
+GPU = ("--preset", "gpu", "--track", "lighthouse", *PPO_ALONE)
+FULL, FULL_FAKE = ("--minutes", "1.5"), ("--minutes", "1")
+SMALL = (
+    *("--height", "32", "--width", "40", "--channels", "8", "--blocks", "1", "1"),
+    *("--num-envs", "2", "--spares", "0", "--rollout-length", "16", "--dtype", "float32"),
+    *("--total-steps", "128"),
+)
+
+
+def rows(small: bool) -> Iterator[dict[str, Any]]:
+    """Yield a row for each part of a policy step, the longest first; `total` is all of them.
+
+    Where the real game does not run, the fake one shows what acting and learning take.
+    """
+    lengths = {"supertuxkart": FULL, "fake": FULL_FAKE}
+    for game, length in lengths.items():
+        arguments = [*GPU, *(SMALL if small else length), "--simulator", game]
+        try:
+            if game != "fake":
+                check_game()
+            times = step_times(train_ours(arguments))
+        except (UserError, RuntimeError) as error:
+            yield {"game": game, "failed": reason(error)}
+            continue
+        for row in shares("kart_jax", [times]):
+            part, total = row["part"], row["part"] == "total"
+            rate = {"steps_per_s": 1e3 / times["total"]} if total else {}
+            yield {"game": game, "part": part, "ms": row["ms/step"], "share": row["share"], **rate}
+        return
