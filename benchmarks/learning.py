@@ -136,7 +136,6 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
     axes[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,6 +30,7 @@ PAUSE = 300.0
 POINTS = 400
 """Points that the runs of a group are averaged at."""
 ROAD, SPEED = "0.88", "viridis"
+EARLY = "ended early"
 OWN, OTHER, END = "tab:orange", "tab:blue", "tab:red"
 
 
@@ -173,6 +174,12 @@ def draw_lines(drivers: dict[str, dict[str, Any]], outline: list[list[float]]) -
         axes.autoscale()
         axes.set(aspect="equal", xlabel="x (m)", title=title)
     panels[0].set_ylabel("z (m)")
+    marks = [axes.get_legend_handles_labels() for axes in panels]
+    legend = {label: mark for pair in marks for mark, label in zip(*pair, strict=True)}
+    if EARLY in legend:
+        figure.legend(
+            legend.values(), legend.keys(), loc="outside lower center", ncols=2, frameon=False
+        )
     if lines is not None:
         figure.colorbar(lines, ax=list(panels), label="speed (m/s)", shrink=0.7, aspect=30)
     return figure
@@ -206,15 +213,13 @@ def _draw_path(axes: Axes, path: Floats, fastest: float) -> LineCollection:
 
 
 def _draw_ends(axes: Axes, episodes: Sequence[dict[str, Any]]) -> None:
-    """Mark where the episodes end, with a legend if some ended early."""
-    marks = {True: ("o", "finished"), False: ("x", "ended early")}
+    """Mark where the episodes end."""
+    marks = {True: ("o", "finished"), False: ("x", EARLY)}
     for finished, (marker, label) in marks.items():
         driven = [e["path"] for e in episodes if e["finished"] is finished and e["path"]]
         if driven:
             x, z, _ = np.array([path[-1] for path in driven]).T
             axes.scatter(x, z, s=24, marker=marker, c=END, label=label, zorder=3)
-    if not all(episode["finished"] for episode in episodes):
-        axes.legend(frameon=False)
 
 
 def _road(outline: list[list[float]]) -> list[Floats]:

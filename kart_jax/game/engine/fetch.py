@@ -69,10 +69,11 @@ def with_pystk2(folder: Path) -> None:
     def archives() -> list[Path]:
         return list(folder.parent.glob(f"SuperTuxKart-{VERSION}-src.tar.gz*"))
 
+    def progress() -> str:
+        return f"{_megabytes(archives())} MB so far"
+
     command = [sys.executable, "-c", code]
-    status, errors = _watch(
-        command, Path.cwd(), lambda: f"{_megabytes(archives())} MB", environment
-    )
+    status, errors = _watch(command, Path.cwd(), progress, environment)
     if not (folder / "__downloaded__.txt").is_file():
         # A damaged archive would be taken for a good one the next time.
         for archive in archives():
