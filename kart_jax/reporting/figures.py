@@ -27,6 +27,8 @@ ROUNDS = {
 }
 PAUSE = 300.0
 """Seconds without an update after which a run counts as stopped and resumed."""
+SCALES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Lengths that a scale may have, in metres."""
 POINTS = 400
 """Points that the runs of a group are averaged at."""
 ROAD, SPEED = "0.88", "viridis"
@@ -172,8 +174,9 @@ def draw_lines(drivers: dict[str, dict[str, Any]], outline: list[list[float]]) -
             lines = _draw_path(axes, path, fastest)
         _draw_ends(axes, statistics["episodes"])
         axes.autoscale()
-        axes.set(aspect="equal", xlabel="x (m)", title=title)
-    panels[0].set_ylabel("z (m)")
+        axes.set(aspect="equal", title=title)
+        axes.set_axis_off()
+    _draw_scale(panels[0])
     marks = [axes.get_legend_handles_labels() for axes in panels]
     legend = {label: mark for pair in marks for mark, label in zip(*pair, strict=True)}
     if EARLY in legend:
@@ -181,8 +184,18 @@ def draw_lines(drivers: dict[str, dict[str, Any]], outline: list[list[float]]) -
             legend.values(), legend.keys(), loc="outside lower center", ncols=2, frameon=False
         )
     if lines is not None:
-        figure.colorbar(lines, ax=list(panels), label="speed (m/s)", shrink=0.7, aspect=30)
+        figure.colorbar(lines, ax=list(panels), label="speed (m/s)", shrink=0.8, aspect=30)
     return figure
+
+
+def _draw_scale(axes: Axes) -> None:
+    """Draw a bar with its length, about a quarter of the width, below the road."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    quarter = (right - left) / 4
+    length = max((step for step in SCALES if step <= quarter), default=quarter)
+    y = low - 0.03 * (high - low)
+    axes.plot([left, left + length], [y, y], color="0.3", lw=2, solid_capstyle="butt")
+    axes.text(left, y, f"{length:g} m ", ha="left", va="bottom", color="0.3")
 
 
 def _size_of_panels(outline: list[list[float]], count: int) -> tuple[float, float]:
@@ -206,7 +219,7 @@ def _draw_road(axes: Axes, outline: list[list[float]]) -> None:
 
 def _draw_path(axes: Axes, path: Floats, fastest: float) -> LineCollection:
     segments = np.stack([path[:-1, :2], path[1:, :2]], axis=1)
-    lines = LineCollection(list(segments), cmap=SPEED, lw=1.2, capstyle="round")
+    lines = LineCollection(list(segments), cmap=SPEED, lw=1.6, capstyle="round")
     lines.set(array=path[1:, 2], clim=(0, fastest))
     axes.add_collection(lines)
     return lines
@@ -219,7 +232,7 @@ def _draw_ends(axes: Axes, episodes: Sequence[dict[str, Any]]) -> None:
         driven = [e["path"] for e in episodes if e["finished"] is finished and e["path"]]
         if driven:
             x, z, _ = np.array([path[-1] for path in driven]).T
-            axes.scatter(x, z, s=24, marker=marker, c=END, label=label, zorder=3)
+            axes.scatter(x, z, s=18, marker=marker, c=END, label=label, zorder=3)
 
 
 def _road(outline: list[list[float]]) -> list[Floats]:

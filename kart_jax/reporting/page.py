@@ -22,6 +22,8 @@ from kart_jax.run_folder.logged import LoggedRun
 FRAMES = 6
 """Frames that show what a policy sees in an episode."""
 COLUMNS = ("driver", "episodes", "finished", "lap time", "best", "progress")
+NAMES = {"straight": "straight on", "random": "random actions"}
+"""Drivers that are no noun."""
 SVG = {"svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
 """Text stays text, which a browser draws sharply at any size."""
 
@@ -96,7 +98,7 @@ def _track(
         _film(drive),
         f"<div>{_seen(drive)}</div></div>" if drive else "</div>",
         "<h3>Beside other drivers</h3>",
-        _drivers({"the policy": statistics, **others}),
+        _drivers({"policy": statistics, **others}),
         _ended_early(statistics["episodes"]),
     ]
     return f"<section>{''.join(parts)}</section>"
@@ -239,7 +241,7 @@ def _drivers(drivers: Mapping[str, dict[str, Any]]) -> str:
     for name, row in drivers.items():
         rows.append(
             [
-                escape(name),
+                escape(_driver(name)),
                 str(row["count"]),
                 f"{row['finish_rate']:.0%}" + _interval(row["finish_rate_interval"], ".0%"),
                 _lap(row) + _interval(row["lap_time_interval"], ".1f"),
@@ -248,6 +250,17 @@ def _drivers(drivers: Mapping[str, dict[str, Any]]) -> str:
             ]
         )
     return _table(COLUMNS, rows, own=0)
+
+
+def _driver(name: str) -> str:
+    """The name of a driver in a report, in words; that of the AI ends with its difficulty."""
+    kind, _, difficulty = name.rpartition(" ")
+    words = {"ai": "the game's AI", "human record": "the human record"}
+    return (
+        f"{words[kind]}, difficulty {difficulty}"
+        if kind in words
+        else NAMES.get(name, f"the {name}")
+    )
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]], own: int | None = None) -> str:
@@ -288,7 +301,9 @@ def _value(value: Any) -> str:
 def _svg(figure: Figure) -> str:
     """A figure as the address of an image that holds it."""
     with rc_context(SVG):
-        figure.savefig(buffer := io.BytesIO(), format="svg", metadata={"Date": None})
+        figure.savefig(
+            buffer := io.BytesIO(), format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
     return _data("image/svg+xml", buffer.getvalue())
 
 

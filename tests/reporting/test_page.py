@@ -14,6 +14,7 @@ from kart_jax.run_folder.logged import LoggedRun, read_run
 from tests.test_plot import write_run
 
 PATH = [[0.0, 0.0, 1.0], [9.0, 1.0, 20.0], [19.0, 4.0, 15.0]]
+INSIDE = r"data:(image/png|image/svg\+xml|video/mp4);base64,"
 OUTLINE = [[0, 0, 10, 0, 4], [10, 0, 20, 5, 4]]
 
 
@@ -82,9 +83,7 @@ def write(
     assert not re.search(r"(?:src|href)=\"?https?:|url\(|@import", html)
     page = Page(html)
     assert page.open == []
-    assert all(
-        re.match(r"data:(image/png|image/svg\+xml|video/mp4);base64,", x) for x in page.addresses
-    )
+    assert all(re.match(INSIDE, address) for address in page.addresses)
     return page
 
 
