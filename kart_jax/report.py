@@ -138,10 +138,11 @@ def _default_file(folder: Path, run: LoggedRun | None) -> Path:
 def _about(policy: "Policy", run: LoggedRun | None) -> str:
     """Say in a line what the policy is."""
     race = race_of(policy.race)
+    tracks = ", ".join(race.track) if len(race.track) < 4 else f"{len(race.track)} tracks"
     sees = "sees the game's state"
     if race.draws:
         sees = f"sees {race.stack} frames of {race.width} x {race.height} pixels"
-    about = [f"trained on {', '.join(race.track)}", sees, f"actions: {race.action_set}"]
+    about = [f"trained on {tracks}", sees, f"actions: {race.action_set}"]
     if run is not None:
         about += [f"preset {run.config.run.preset}", f"{run.step:,} policy steps of PPO"]
     text = ", ".join(about)

@@ -53,4 +53,4 @@ def test_a_real_race_is_filmed_into_the_page(tmp_path: Path) -> None:
     page = out.read_text()
     assert "data:video/mp4;base64," in page
     assert "human world record" in page
-    assert "ended early: 1 by time limit" in page
+    assert "ended early: time limit 1" in page

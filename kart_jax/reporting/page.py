@@ -134,7 +134,7 @@ def _failures(statistics: dict[str, Any]) -> str:
     ends = [e["end"].replace("_", " ") for e in statistics["episodes"] if not e["finished"]]
     if not ends:
         return f"All {statistics['count']} episodes finished."
-    kinds = ", ".join(f"{ends.count(end)} by {end}" for end in dict.fromkeys(ends))
+    kinds = ", ".join(f"{end} {ends.count(end)}" for end in dict.fromkeys(ends))
     return f"{len(ends)} of {statistics['count']} episodes ended early: {escape(kinds)}."
 
 

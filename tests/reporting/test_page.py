@@ -118,7 +118,7 @@ def test_the_ai_shown_is_the_fastest() -> None:
 
 def test_where_it_fails_is_listed() -> None:
     page = write(report(True, False, False))
-    assert "2 of 3 episodes ended early: 2 by no progress" in page.text
+    assert "2 of 3 episodes ended early: no progress 2" in page.text
     for text in ("Where it fails", "123 m (31%)", "40.0 s"):
         assert text in page.text
     assert "Where it fails" not in write(report(True)).text
