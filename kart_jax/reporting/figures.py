@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kart_jax.run_folder.logged import LoggedRun
@@ -23,7 +24,7 @@ CURVES = {
 ROUNDS = {
     "progress_m": "progress (m)",
     "finish_rate": "finish rate",
-    "same": "actions like the guide's",
+    "same": "actions like the teacher's",
 }
 PAUSE = 300.0
 """Seconds without an update after which a run counts as stopped and resumed."""
@@ -80,8 +81,8 @@ def _draw_rounds(panels: Sequence[Axes], run: LoggedRun) -> None:
     x = [line["round"] for line in run.rounds]
     for axes, (name, label) in zip(panels, ROUNDS.items(), strict=True):
         axes.plot(x, [line[name] for line in run.rounds], marker="o", ms=4, color=OTHER)
-        axes.set(xlabel="round (the guide drives the first)", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel="round (the teacher drives the first)", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _finish(axes, name)
 
 
@@ -91,7 +92,8 @@ def _draw_updates(panels: Sequence[Axes], run: LoggedRun) -> None:
         evaluation = name.replace("episode/", "eval/")
         dots = [(line["step"], line[evaluation]) for line in run.metrics if evaluation in line]
         if dots:
-            axes.scatter(*zip(*dots, strict=True), s=18, c=OWN, label="evaluation", zorder=3)
+            x, y = np.array(dots, np.float64).T
+            axes.scatter(x, y, s=18, c=OWN, label="evaluation", zorder=3)
         axes.set(xlabel="policy steps", ylabel=label)
         _finish(axes, name)
     if panels[0].get_legend_handles_labels()[0]:

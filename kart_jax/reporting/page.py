@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -24,7 +24,7 @@ FRAMES = 6
 COLUMNS = ("driver", "episodes", "finished", "lap time", "best", "progress")
 NAMES = {"straight": "straight on", "random": "random actions"}
 """Drivers that are no noun."""
-SVG = {"svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
+SVG: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
 """Text stays text, which a browser draws sharply at any size."""
 
 
@@ -77,13 +77,13 @@ def _track(
 ) -> str:
     """A track: results, the driven lines, a film, what the policy sees, where it fails."""
     others = statistics["baselines"]
-    ai = _best_ai(others)
-    record = next((name for name in others if name.startswith("human record")), None)
+    ai = max(_named("ai ", others), default=None, key=_speed)
+    record = next(_named("human record ", others), None)
     panels = {f"the policy, {_finished(statistics)}": statistics}
     if ai is not None:
-        panels[f"the game's AI, {_lap(others[ai])}"] = others[ai]
+        panels[f"the game's AI, {_lap(ai)}"] = ai
     if record is not None:
-        panels[f"the human record, {_lap(others[record])}"] = others[record]
+        panels[f"the human record, {_lap(record)}"] = record
     lines = draw_lines(panels, statistics["outline"])
     conditions = f"difficulty {settings['difficulty']}"
     if settings["opponents"]:
@@ -91,7 +91,7 @@ def _track(
     parts = [
         f"<h2>{escape(track)}</h2>",
         f'<p class="note">{_failures(statistics)} {conditions.capitalize()}.</p>',
-        _cards(statistics, ai and others[ai], record and others[record]),
+        _cards(statistics, ai, record),
         "<h3>Where it drives</h3>",
         f'<img class="wide" alt="Driven lines on {escape(track)}" src="{_svg(lines)}">',
         '<div class="pair">',
@@ -104,13 +104,13 @@ def _track(
     return f"<section>{''.join(parts)}</section>"
 
 
-def _best_ai(drivers: Mapping[str, dict[str, Any]]) -> str | None:
-    """The game's AI at the difficulty at which it is the fastest, or gets the farthest."""
-    names = [name for name in drivers if name.startswith("ai ")]
-    return max(names, default=None, key=lambda name: _speed(drivers[name]))
+def _named(start: str, drivers: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The statistics of drivers whose names begin so: one for each difficulty."""
+    return (row for name, row in drivers.items() if name.startswith(start))
 
 
 def _speed(statistics: dict[str, Any]) -> tuple[float, float]:
+    """What is greater for a faster lap, or, of drivers without one, for more progress."""
     best = statistics["lap_time_best"]
     return (-best if best is not None else -np.inf, statistics["progress_mean"])
 
