@@ -9,7 +9,7 @@ from kart_jax.cli.command import command, program
 
 COMMANDS = {
     "train": "train a policy, from an empty folder or from where it stopped.",
-    "imitate": "learn to drive from a guide that knows where the road is.",
+    "imitate": "learn to drive from a teacher that knows where the road is.",
     "play": "drive episodes with a policy, at random, or by the game's AI.",
     "evaluate": "measure how well a policy races, beside the game's AI and others.",
     "report": "show how a policy learnt and drives, on one page for a browser.",
