@@ -16,7 +16,7 @@ import tyro
 from kart_jax.cli.command import INTERRUPTED, command, program
 from kart_jax.config import race_of
 from kart_jax.evaluate import EvaluateConfig, evaluate
-from kart_jax.evaluation.trials import Trial
+from kart_jax.evaluation.trials import make_trial
 from kart_jax.evaluation.video import check_encoder
 from kart_jax.files import check_output, expand_paths, write_whole
 from kart_jax.play import describe_episode
@@ -47,7 +47,7 @@ class ReportConfig:
     evaluation: Path | None = None
     """Show what `kart_jax.evaluate --json` wrote to this file, instead of driving."""
     film: bool = True
-    """Drive once more on each track, to film it and to show what the policy sees."""
+    """Drive one of the episodes again on each track, to film it and to show what the policy sees."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be shown."""
@@ -107,7 +107,7 @@ def _evaluation(config: ReportConfig) -> tuple[dict[str, Any], bool]:
 
 
 def drive(policy: "Policy", track: str, settings: dict[str, Any]) -> "Drive":
-    """Race once on a track, from the grid, and film it.
+    """Drive the first episode of an evaluation on a track again, and film it.
 
     Raises:
         GameError: the game cannot run.
@@ -116,7 +116,8 @@ def drive(policy: "Policy", track: str, settings: dict[str, Any]) -> "Drive":
     from kart_jax.reporting.page import Drive
 
     race = race_of(policy.race)
-    trial = Trial("policy", track, 0, settings["difficulty"], settings["opponents"] + 1)
+    karts = settings["opponents"] + 1
+    trial = make_trial("policy", track, settings["seed"], settings["difficulty"], karts)
     episode, steps = drive_trial(race, trial, policy)
     frames = [step.seen["frames"][-1, ..., : race.colours] for step in steps if race.draws]
     content = None
