@@ -47,7 +47,7 @@ class ReportConfig:
     evaluation: Path | None = None
     """Show what `kart_jax.evaluate --json` wrote to this file, instead of driving."""
     film: bool = True
-    """Drive one of the episodes again on each track, to film it and to show what the policy sees."""
+    """Drive an episode of each track again, to film it and to show what the policy sees."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be shown."""
