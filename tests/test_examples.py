@@ -51,6 +51,12 @@ def test_a_loaded_policy_drives(tmp_path: Path) -> None:
     assert " m, " in run("drive.py", str(policy), folder=tmp_path)
 
 
+@pytest.mark.real_game
+def test_a_shipped_policy_drives(tmp_path: Path) -> None:
+    """Those of an older version, too, whose race has other fields."""
+    assert " m, finish after " in run("drive.py", "lighthouse", folder=tmp_path)
+
+
 def test_a_loaded_policy_begins_on_the_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
