@@ -54,7 +54,7 @@ def test_a_loaded_policy_drives(tmp_path: Path) -> None:
 @pytest.mark.real_game
 def test_a_shipped_policy_drives(tmp_path: Path) -> None:
     """Those of an older version, too, whose race has other fields."""
-    assert " m, finish after " in run("drive.py", "lighthouse", folder=tmp_path)
+    assert " m, finished after " in run("drive.py", "lighthouse", folder=tmp_path)
 
 
 def test_a_loaded_policy_begins_on_the_grid(
@@ -123,7 +123,7 @@ def test_the_notebook_drives_a_lap_and_shows_it(tmp_path: Path) -> None:
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     texts = "".join("".join(output.get("text", "")) for output in outputs)
     assert "observation: uint8 (5, 48, 64, 1)" in texts
-    assert re.search(r"\d{3} m, finish after \d\d\.\d s", texts)
+    assert re.search(r"\d{3} m, finished after \d\d\.\d s", texts)
     shown = [output["data"] for output in outputs if "data" in output]
     assert sum("image/png" in data for data in shown) == 2
     assert "data:video/mp4;base64," in "".join(shown[-1]["text/html"])

@@ -23,7 +23,7 @@ def episode(finished: bool, seed: int = 0) -> dict[str, Any]:
         "finished": finished,
         "path": PATH,
         "seed": seed,
-        "end": "finish" if finished else "no_progress",
+        "end": "finished" if finished else "no_progress",
         "progress_m": 400.0 if finished else 123.0,
         "progress_fraction": 1.0 if finished else 0.31,
         "finish_time": 31.5 if finished else None,
