@@ -37,7 +37,8 @@ def test_an_evaluation_at_hand_is_shown(
 
 
 def test_tracks_beside_an_evaluation_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main(["lighthouse", "--evaluation", "x.json", "--tracks", "mines"]) == 1
+    with pytest.raises(SystemExit):
+        report.main(["lighthouse", "--evaluation", "x.json", "--tracks", "mines"])
     assert "tracks = ('mines',) is not allowed" in capsys.readouterr().err
 
 
