@@ -26,18 +26,19 @@ SHELL := /bin/bash
 .PHONY: train test test-newest lint lock setup doctor system data clean
 .NOTPARALLEL:
 
-# $(call timed,STAGE,COMMAND): run the command and print how long it took.
-timed = @start=$$SECONDS; $(2); echo "[$(1): $$((SECONDS - start)) s]"
+# $(call timed,STAGE,COMMAND,PURPOSE): say what the command is for, run it, print how long it took.
+timed = @echo "$(1): $(3)"; start=$$SECONDS; $(2); echo "[$(1): $$((SECONDS - start)) s]"
 # $(call stamp,EXTRAS): the file that says these were installed from this pyproject.toml.
 stamp = $(VENV)/.installed$(subst $(comma),-,$(1:%=-%))
 comma := ,
 pip = $(VENV)/bin/python -m pip install -q --disable-pip-version-check
 
 train: setup
-	$(call timed,training,$(VENV)/bin/python -m kart_jax.train --preset cpu --track lighthouse --minutes $(MINUTES))
+	$(call timed,training,$(VENV)/bin/python -m kart_jax.train --preset cpu --track lighthouse --minutes $(MINUTES),$\
+		for about $(MINUTES) minutes; Ctrl-C stops it and saves)
 
 test: system $(call stamp,$(EXTRAS)) data
-	$(call timed,tests,$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile)
+	$(call timed,tests,$(VENV)/bin/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile,of all parts; the real game included)
 
 test-newest:
 	rm -f .venv-newest/.installed*
@@ -61,20 +62,20 @@ doctor: setup
 	$(VENV)/bin/python -m kart_jax.doctor
 
 system:
-	$(call timed,system packages,$(PYTHON) -I kart_jax/game/engine/system_packages.py)
+	$(call timed,system packages,$(PYTHON) -I kart_jax/game/engine/system_packages.py,what the game draws with)
 
 data:
-	$(call timed,game data,$(VENV)/bin/python -m kart_jax.data)
+	$(call timed,game data,$(VENV)/bin/python -m kart_jax.data,tracks and karts of SuperTuxKart; downloaded once)
 
 $(VENV)/bin/python:
-	$(call timed,virtual environment,$(PYTHON) -m venv $(VENV))
+	$(call timed,virtual environment,$(PYTHON) -m venv $(VENV),in $(VENV); nothing else on this machine changes)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(call timed,package,$(pip) $(VERSIONS) -e .)
+	$(call timed,package,$(pip) $(VERSIONS) -e .,kart_jax$(comma) JAX and the like; a minute or more without output)
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(call timed,package with $*,$(pip) $(VERSIONS) -e '.[$(subst -,$(comma),$*)]')
+	$(call timed,package with $*,$(pip) $(VERSIONS) -e '.[$(subst -,$(comma),$*)]',kart_jax$(comma) JAX and the like; a minute or more without output)
 	@touch $(VENV)/.installed $@
 
 clean:

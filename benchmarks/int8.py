@@ -23,8 +23,9 @@ import numpy as np
 from benchmarks.network import best_ms
 from benchmarks.report import add_json, report, write_to
 from kart_jax import load_policy
+from kart_jax.config import race_of
 from kart_jax.evaluation.drivers import drive
-from kart_jax.game import RaceConfig, make_env
+from kart_jax.game import make_env
 from kart_jax.policy import quantised
 from kart_jax.policy.policy import Policy
 from kart_jax.policy.quantised import int8_by_convolutions, quantise
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_jax()
 
     policy = load_policy(options.policy)
-    env = make_env(RaceConfig(**policy.race))
+    env = make_env(race_of(policy.race))
     calibration = record(env, policy, options.stacks, seed=0)
     frames = record(env, policy, options.stacks, seed=1_000_000)
     env.close()

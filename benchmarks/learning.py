@@ -10,7 +10,7 @@ its preset has it; the peer has none, and so the settings that learnt best from 
 laps are whole ones, and nobody evaluates meanwhile.
 
 Prints where each ended and how long it took to get there, and writes the curves to
-`results/learning-curves.json` and, with the extra `viz`, `results/learning.png`.
+`results/learning-curves.json` and `results/learning.png`.
 """
 
 import argparse
@@ -122,15 +122,10 @@ def _first(curve: Curve, reached: Sequence[bool]) -> float | None:
 
 def plot(curves: Sequence[Curve], path: Path) -> None:
     """Draw metres and finish rate over time and over steps."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no plot without matplotlib: `pip install -e .[viz]`")
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex="col", sharey="row")
+    figure = Figure(figsize=(9, 6))
+    axes = figure.subplots(2, 2, sharex="col", sharey="row")
     for row, y in zip(axes, ("progress_m", "finish_rate"), strict=True):
         for axis, x in zip(row, ("minutes", "steps"), strict=True):
             for curve in curves:
@@ -141,7 +136,6 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
     axes[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

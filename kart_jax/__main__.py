@@ -1,16 +1,18 @@
-"""`python -m kart_jax`: list the commands."""
+"""`python -m kart_jax`, or `kart-jax`: list the commands, or start one."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 
 COMMANDS = {
     "train": "train a policy, from an empty folder or from where it stopped.",
-    "imitate": "learn to drive from a guide that knows where the road is.",
+    "imitate": "learn to drive from a teacher that knows where the road is.",
     "play": "drive episodes with a policy, at random, or by the game's AI.",
     "evaluate": "measure how well a policy races, beside the game's AI and others.",
+    "report": "show how a policy learnt and drives, on one page for a browser.",
     "saliency": "film where a policy looks while it drives.",
     "record": "save demonstrations of the game's AI or of a policy, in one file.",
     "runs": "list runs with their best metrics.",
@@ -25,14 +27,18 @@ COMMANDS = {
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the commands, a line each."""
+    """Start the command that is named first, or print all of them, a line each."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in COMMANDS:
+        status: int = import_module(f"kart_jax.{words[0]}").main(words[1:])
+        return status
     parser = argparse.ArgumentParser(
-        prog="python -m kart_jax",
-        usage="python -m kart_jax.COMMAND [--help]",
+        prog=program(),
+        usage=f"{program('COMMAND')} [--help]",
         description="\n".join(["Commands:", *(f"  {n:10}{does}" for n, does in COMMANDS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(arguments)
+    parser.parse_args(words)
     parser.print_help()
     return 0
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import psutil
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.config import PRESETS, TrainConfig, preset_name
 from kart_jax.game import make_env
 from kart_jax.game.engine import fetch
@@ -286,7 +286,7 @@ def run_checks(config: TrainConfig) -> Iterator[Check]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each check; return 1 if training cannot run, else 0."""
     parser = argparse.ArgumentParser(
-        prog="python -m kart_jax.doctor",
+        prog=program("doctor"),
         description="Check whether this machine can train; with a remedy for each problem.",
     )
     parser.add_argument(

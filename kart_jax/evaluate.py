@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.cli.command import INTERRUPTED, command
+from kart_jax.cli.command import INTERRUPTED, command, program
 from kart_jax.config import race_of
 from kart_jax.evaluation.drivers import COACH
 from kart_jax.evaluation.statistics import end_seconds, episode_statistics
@@ -35,7 +35,7 @@ from kart_jax.game import RaceConfig
 from kart_jax.game.config import DIFFICULTIES
 from kart_jax.game.engine.catalogue import check_installed, expand_tracks
 from kart_jax.game.engine.records import world_record
-from kart_jax.plot import check_plots, plot_report
+from kart_jax.plot import plot_report
 from kart_jax.validation import check, check_choice
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ class EvaluateConfig:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says; print a table for each track, the one so far on Ctrl-C."""
-    config = tyro.cli(EvaluateConfig, args=arguments, prog="python -m kart_jax.evaluate")
+    config = tyro.cli(EvaluateConfig, args=arguments, prog=program("evaluate"))
     if config.plot is not None:
-        check_plots()
         config.plot.mkdir(parents=True, exist_ok=True)
     report, whole = evaluate(config)
     for track, statistics in report["tracks"].items():

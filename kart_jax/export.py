@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.files import expand_paths
 from kart_jax.validation import UserError
 
@@ -32,7 +32,7 @@ class ExportConfig:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says."""
-    config = tyro.cli(ExportConfig, args=arguments, prog="python -m kart_jax.export")
+    config = tyro.cli(ExportConfig, args=arguments, prog=program("export"))
     export(config.policy, config.folder)
     for path in sorted(config.folder.iterdir()):
         print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from kart_jax.cli.command import UNFINISHED, command, command_line
 from kart_jax.cli.options import parse_all
 from kart_jax.game.engine.catalogue import check_installed
-from kart_jax.imitation.stage import FOLDER, imitate
+from kart_jax.imitation.stage import imitate
 from kart_jax.run_folder.folder import open_run
 from kart_jax.run_folder.source import load_teacher, policy_spec
 from kart_jax.training.devices import prepare_jax
@@ -20,7 +20,7 @@ from kart_jax.validation import check
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Imitate as the command line, which is that of `train`, says; so is the exit status."""
-    config, cluster = parse_all(arguments, "python -m kart_jax.imitate")
+    config, cluster = parse_all(arguments, "imitate")
     steps, source = config.imitation.imitation_steps, config.run.init_from
     check(steps > 0, "imitation_steps", steps, "more than 0, such as --imitation-steps 40000")
     check(source is None, "init_from", source, "left out: imitation begins with a new network")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Interrupted:
             print(command_line("kart_jax.imitate", "--resume", "--run-dir", run_dir))
             return UNFINISHED
-        print(command_line("kart_jax.play", run_dir / FOLDER, "--episodes", 3))
+        print(command_line("kart_jax.play", run_dir, "--episodes", 3))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.evaluation.drivers import (
     Step,
     add_values,
@@ -72,7 +72,7 @@ class PlayConfig:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Drive as the command line says, print each episode and their means."""
-    config = tyro.cli(PlayConfig, args=arguments, prog="python -m kart_jax.play")
+    config = tyro.cli(PlayConfig, args=arguments, prog=program("play"))
     episodes = []
     for episode in play(config):
         print(describe_episode(episode), flush=True)

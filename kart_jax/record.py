@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.evaluation.drivers import Step, drive_episodes, make_act, open_policy, race_from_grid
 from kart_jax.evaluation.trials import Driver, plain_episode
 from kart_jax.files import check_output, expand_paths
@@ -75,7 +75,7 @@ class RecordConfig:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record as the command line says."""
-    config = tyro.cli(RecordConfig, args=arguments, prog="python -m kart_jax.record")
+    config = tyro.cli(RecordConfig, args=arguments, prog=program("record"))
     arrays = record(config)
     np.savez_compressed(config.out, allow_pickle=False, **arrays)
     print(f"{config.out}: {len(arrays['frames']):,} steps of {config.episodes} episodes")

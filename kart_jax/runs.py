@@ -1,6 +1,5 @@
 """`python -m kart_jax.runs`: list runs with their best metrics."""
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.cli.command import command
-from kart_jax.config import TrainConfig, load
+from kart_jax.cli.command import command, program
 from kart_jax.files import expand_paths
 from kart_jax.run_folder.checkpoints import read_best
+from kart_jax.run_folder.logged import LoggedRun, read_run
 from kart_jax.validation import UserError
 
 
@@ -32,50 +31,10 @@ class RunsConfig:
         expand_paths(self)
 
 
-@dataclass(frozen=True)
-class LoggedRun:
-    """A run's configuration and metrics, read from its folder."""
-
-    folder: Path
-    config: TrainConfig
-    metrics: list[dict[str, Any]]
-    """One dictionary for each line of `metrics.jsonl`, in the order of steps."""
-
-    @property
-    def step(self) -> int:
-        """Policy steps taken."""
-        return int(self.metrics[-1]["step"]) if self.metrics else 0
-
-    def best(self, name: str) -> float | None:
-        """Return the highest value of a metric, None where it was never logged."""
-        values = [line[name] for line in self.metrics if line.get(name) is not None]
-        return max(values, default=None)
-
-
-def read_run(folder: Path) -> LoggedRun:
-    """Read a run's configuration and metrics.
-
-    Raises:
-        ValueError: it is no run's folder, or one of another version.
-    """
-    config = load(folder / "config.json")
-    try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = ""
-    metrics = []
-    for line in text.splitlines():
-        try:
-            metrics.append(json.loads(line))
-        except json.JSONDecodeError:  # the line that is being written
-            continue
-    return LoggedRun(folder, config, metrics)
-
-
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the runs, the newest last."""
-    config = tyro.cli(RunsConfig, args=arguments, prog="python -m kart_jax.runs")
+    config = tyro.cli(RunsConfig, args=arguments, prog=program("runs"))
     folders = [path.parent for path in config.folder.glob("*/config.json")]
     if not folders:
         raise UserError(f"{config.folder} holds no runs: name the folder that holds their folders")

@@ -14,7 +14,7 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.evaluation.drivers import Step, add_values, drive_episodes, make_act, race_from_grid
 from kart_jax.evaluation.trials import plain_episode
 from kart_jax.evaluation.video import (
@@ -72,7 +72,7 @@ class SaliencyConfig:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Drive, look and film as the command line says."""
-    config = tyro.cli(SaliencyConfig, args=arguments, prog="python -m kart_jax.saliency")
+    config = tyro.cli(SaliencyConfig, args=arguments, prog=program("saliency"))
     for line in film_saliency(config):
         print(line, flush=True)
     return 0

@@ -17,7 +17,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from kart_jax.cli.command import command
+from kart_jax.cli.command import command, program
 from kart_jax.config import PRESETS, preset_name
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
@@ -102,7 +102,7 @@ def _multiply_adds(params: Mapping[str, Any], output: tuple[int, ...]) -> int:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a preset."""
-    parser = argparse.ArgumentParser(prog="python -m kart_jax.summary", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("summary"), description=__doc__)
     parser.add_argument("--preset", type=preset_name, choices=list(PRESETS), default="cpu")
     preset = PRESETS[parser.parse_args(arguments).preset]
     outputs = ActionSpec.from_space(ACTION_SETS[preset.race.action_set]().space).outputs

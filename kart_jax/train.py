@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILM = "lap.mp4"
+"""In a run's folder: a greedy race of the trained policy."""
+
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,11 +175,11 @@ def warn(config: TrainConfig, platform: str) -> None:
 
 def first_stage(config: TrainConfig, run_dir: Path) -> str:
     """Say what a run begins with."""
-    from kart_jax.imitation.stage import FOLDER
     from kart_jax.run_folder.checkpoints import ever_saved
+    from kart_jax.run_folder.folder import IMITATED
 
     steps = 0 if config.run.init_from else config.imitation.imitation_steps
-    if not steps or (run_dir / FOLDER).exists() or ever_saved(run_dir / "checkpoints"):
+    if not steps or (run_dir / IMITATED).exists() or ever_saved(run_dir / "checkpoints"):
         return "compiling first, for a minute or two"
     first = f"imitating first, for {steps:,} steps"
     if config.run.minutes is None:
@@ -197,35 +200,45 @@ def nothing_left(config: TrainConfig) -> str:
     )
 
 
-def race_once(run_dir: Path) -> str:
-    """Race the trained policy once, alone and from the grid; return what came of it in words.
+def race_once(run_dir: Path) -> None:
+    """Race the trained policy once, alone and from the grid; print how it went, and film it.
 
     The race is in a worker, which may crash; the policy acts in this process, since an
     accelerator whose memory this one holds has no room for another.
 
     Raises:
         RuntimeError: there is no checkpoint, or the game cannot run.
+        OSError: the film cannot be written.
     """
-    from kart_jax.evaluation.trials import Trial, run_trials
+    from kart_jax.evaluation.recorder import drive_trial, film_trial
+    from kart_jax.evaluation.trials import Trial
     from kart_jax.play import describe_episode
     from kart_jax.run_folder.loading import load_policy
 
     policy = load_policy(run_dir)
     race = race_of(policy.race)
     trial = Trial("policy", race.track[0], 0, race.difficulty)
-    [result] = run_trials(race, [trial], policy.act, workers=1)
-    return describe_episode(result.episode)
+    episode, steps = drive_trial(race, trial, policy)
+    print(describe_episode(episode), flush=True)
+    if race.simulator != "fake":  # which has no views
+        film_trial(run_dir / FILM, race, trial, steps)
+        print(f"Its film, for any video player or browser: {run_dir / FILM}")
 
 
-def next_commands(run_dir: Path) -> Iterator[str]:
-    """Yield what to type next, about a run."""
+def next_commands(run_dir: Path) -> Iterator[tuple[str, str]]:
+    """Yield what to type next, about a run, and what it does."""
     from kart_jax.run_folder.checkpoints import ever_saved
+    from kart_jax.run_folder.folder import IMITATED
 
-    if ever_saved(run_dir / "checkpoints"):
-        yield command_line("kart_jax.play", run_dir, "--episodes", 10)
-    yield command_line("kart_jax.train", "--resume", "--run-dir", run_dir)
+    if ever_saved(run_dir / "checkpoints") or (run_dir / IMITATED).exists():
+        yield "races on", command_line("kart_jax.play", run_dir, "--episodes", 10)
+        yield (
+            "writes a page: results beside the game's AI and the human record, lines, curves",
+            command_line("kart_jax.report", run_dir),
+        )
+    yield "continues training", command_line("kart_jax.train", "--resume", "--run-dir", run_dir)
     if (run_dir / "tensorboard").exists():
-        yield command_line("tensorboard.main", "--logdir", run_dir)
+        yield "shows all metrics", command_line("tensorboard.main", "--logdir", run_dir)
 
 
 def _show(run_dir: Path, drive: bool) -> None:
@@ -233,12 +246,12 @@ def _show(run_dir: Path, drive: bool) -> None:
     if drive:
         print("\nOne greedy episode of the trained policy:", flush=True)
         try:
-            print(race_once(run_dir))
-        except RuntimeError as error:  # the run is saved already
+            race_once(run_dir)
+        except (RuntimeError, OSError) as error:  # the run is saved already
             log.warning("%s", error)
     print(f"\nThe run is in {run_dir}. Next:")
-    for line in next_commands(run_dir):
-        print(f"  {line}")
+    for does, line in next_commands(run_dir):
+        print(f"  {line}\n      {does}")
 
 
 if __name__ == "__main__":

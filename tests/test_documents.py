@@ -25,6 +25,7 @@ from kart_jax.game.state import FIELDS, SIZE
 from kart_jax.play import PlayConfig
 from kart_jax.plot import PlotConfig
 from kart_jax.record import RecordConfig
+from kart_jax.report import ReportConfig
 from kart_jax.saliency import SaliencyConfig
 from tests.helpers.tiny_run import arguments
 
@@ -57,7 +58,7 @@ def commands(start: str) -> list[str]:
 def known_flags() -> set[str]:
     """The flags of all our commands: the fields of their configurations, and those by name."""
     configs = [*vars(TrainConfig()).values(), ClusterConfig]
-    configs += [PlayConfig, EvaluateConfig, PlotConfig, RecordConfig, SaliencyConfig]
+    configs += [PlayConfig, EvaluateConfig, PlotConfig, RecordConfig, ReportConfig, SaliencyConfig]
     names = {field.name for config in configs for field in dataclasses.fields(config)}
     sources = [*ROOT.glob("kart_jax/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     added = r"add_argument\(\s*\"(--[a-z-]+)\""
@@ -138,6 +139,7 @@ ON_A_RUN = [
     "python -m kart_jax.runs",
     "python -m kart_jax.plot runs/x",
     "python -m kart_jax.plot x.json",
+    "python -m kart_jax.report runs/x",
     "python -m kart_jax.export runs/x my-policy",
     "python -m kart_jax.play my-policy --episodes 1",
 ]

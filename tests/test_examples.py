@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -50,6 +51,12 @@ def test_a_loaded_policy_drives(tmp_path: Path) -> None:
     assert " m, " in run("drive.py", str(policy), folder=tmp_path)
 
 
+@pytest.mark.real_game
+def test_a_shipped_policy_drives(tmp_path: Path) -> None:
+    """Those of an older version, too, whose race has other fields."""
+    assert " m, finished after " in run("drive.py", "lighthouse", folder=tmp_path)
+
+
 def test_a_loaded_policy_begins_on_the_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +95,46 @@ def test_a_reward_of_ones_own_is_trained_on(tmp_path: Path) -> None:
     run("own_reward.py", *flags.split(), folder=tmp_path)
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 64
+
+
+EXECUTE = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=240).execute()
+nbformat.write(notebook, "executed.ipynb")
+"""
+"""A program: run a notebook in this folder, and write it with its outputs there."""
+
+
+@pytest.mark.real_game
+def test_the_notebook_drives_a_lap_and_shows_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(EXAMPLES / "first_race.ipynb")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=290,
+    )
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "executed.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    texts = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "observation: uint8 (5, 48, 64, 1)" in texts
+    assert re.search(r"\d{3} m, finished after \d\d\.\d s", texts)
+    shown = [output["data"] for output in outputs if "data" in output]
+    assert sum("image/png" in data for data in shown) == 2
+    assert "data:video/mp4;base64," in "".join(shown[-1]["text/html"])
+    assert (tmp_path / "first_race.mp4").stat().st_size > 100_000
+
+
+def test_the_notebook_is_stored_without_what_it_printed() -> None:
+    cells = json.loads((EXAMPLES / "first_race.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 4
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
 
 @pytest.mark.real_game

@@ -19,7 +19,9 @@ from kart_jax.imitation import stage
 from kart_jax.imitation.cloning import Cloner
 from kart_jax.imitation.demonstrations import Demonstration
 from kart_jax.imitation.rounds import Rounds
-from kart_jax.run_folder.loading import load_policy
+from kart_jax.run_folder.checkpoints import CheckpointError
+from kart_jax.run_folder.folder import IMITATED
+from kart_jax.run_folder.loading import find_folder, load_policy
 from kart_jax.run_folder.source import policy_spec
 
 FLAGS = [
@@ -39,7 +41,7 @@ def imitated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_finishes_races_that_straight_on_does_not(imitated: Path) -> None:
-    policy = load_policy(imitated / stage.FOLDER)
+    policy = load_policy(imitated / IMITATED)
     race = RaceConfig(**policy.race)
     finished = {}
     for driver in ("policy", "straight"):
@@ -79,7 +81,9 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_round(
     assert f"imitate --resume --run-dir {run_dir}" in said
     assert "imitation 2/4" in said
     assert "imitation 3/4" not in said
-    assert not (run_dir / stage.FOLDER).exists()
+    assert not (run_dir / IMITATED).exists()
+    with pytest.raises(CheckpointError, match=f"continue it: .*--resume --run-dir {run_dir}"):
+        load_policy(run_dir)
     monkeypatch.setattr(Cloner, "learn", learn)
     assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0
     said = capsys.readouterr().out
@@ -90,8 +94,9 @@ def test_a_run_that_was_stopped_goes_on_after_its_last_round(
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
     assert lines[2]["steps"] > lines[1]["steps"] + 900
     assert lines[3]["same"] > 0.8
-    assert load_policy(run_dir / stage.FOLDER)
-    card = (run_dir / stage.FOLDER / "README.md").read_text()
+    assert load_policy(run_dir / IMITATED)
+    assert find_folder(run_dir) == run_dir / IMITATED  # before PPO has saved a checkpoint
+    card = (run_dir / IMITATED / "README.md").read_text()
     assert "by imitation of the guide for 4,000 steps alone." in card
     assert not (run_dir / stage.ROUNDS).exists()
     assert imitate.main(["--resume", "--run-dir", str(run_dir)]) == 0  # There is nothing to do.
@@ -107,9 +112,8 @@ def test_training_begins_with_it_and_goes_on_with_it(
     flags = [*FLAGS, *ppo, "--run-dir", str(run_dir)]
     assert train.main(flags) == 0
     assert "No PPO" not in capsys.readouterr().out
-    policies = [
-        load_policy(path) for path in (imitated / stage.FOLDER, run_dir / stage.FOLDER, run_dir)
-    ]
+    paths = (imitated / IMITATED, run_dir / IMITATED, run_dir)
+    policies = [load_policy(path) for path in paths]
     frames = np.random.default_rng(0).integers(256, size=(5, 3, 12, 16, 1), dtype=np.uint8)
     same, own, trained = (np.asarray(p.logits_and_values(frames)[0]) for p in policies)
     np.testing.assert_allclose(own, same, rtol=1e-4, atol=1e-4)  # of the same seed

@@ -9,7 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kart_jax"
 
 LEARNING = ("jax", "flax", "optax", "orbax", "chex")
-ROOMS = ("cli", "evaluation", "game", "imitation", "policy", "ppo", "run_folder", "training")
+ROOMS = (
+    *("cli", "evaluation", "game", "imitation", "policy", "ppo", "reporting", "run_folder"),
+    "training",
+)
 """All rooms but `workers`, which the rules name by itself."""
 FORBIDDEN = {
     "game": (*LEARNING, *(f"kart_jax.{room}" for room in ROOMS if room not in ("game", "cli"))),
@@ -18,7 +21,8 @@ FORBIDDEN = {
     "ppo": ("kart_jax.game", "kart_jax.workers", "kart_jax.training", "kart_jax.run_folder"),
     "run_folder": ("kart_jax.training", "kart_jax.evaluation", "kart_jax.cli"),
     "imitation": ("kart_jax.evaluation", "kart_jax.cli"),
-    "evaluation": ("kart_jax.cli",),
+    "evaluation": ("kart_jax.cli", "kart_jax.reporting"),
+    "reporting": ("kart_jax.cli", "kart_jax.training", *LEARNING),
     "training": ("kart_jax.cli", "kart_jax.imitation"),
 }
 """By room: what no module of it may import, nor any module inside that."""

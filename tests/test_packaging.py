@@ -99,7 +99,7 @@ def test_the_lock_has_a_version_of_all_we_need_and_names_no_host() -> None:
     assert all(versions)
     locked = {match[1] for match in versions if match}
     extras = PROJECT["optional-dependencies"]
-    needed = [*PROJECT["dependencies"], *extras["viz"], *extras["dev"]]
+    needed = [*PROJECT["dependencies"], *extras["dev"]]
     names = {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in needed}
     assert names - {"kart_jax"} <= locked
 

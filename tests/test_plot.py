@@ -10,6 +10,8 @@ import pytest
 from kart_jax import config as configs
 from kart_jax import plot, runs
 from kart_jax.config import TrainConfig
+from kart_jax.reporting import figures
+from kart_jax.run_folder.logged import read_run
 from tests.helpers.tiny import NETWORK, RACE
 
 CONFIG = TrainConfig(race=RACE, network=NETWORK)
@@ -47,11 +49,11 @@ def report(finished: bool, path: list[list[float]]) -> dict[str, object]:
 
 
 def test_runs_that_differ_in_their_seed_are_one_group(tmp_path: Path) -> None:
-    made = [runs.read_run(write_run(tmp_path / str(seed), seed)) for seed in (0, 1, 2)]
+    made = [read_run(write_run(tmp_path / str(seed), seed)) for seed in (0, 1, 2)]
     other = replace(CONFIG, race=replace(RACE, difficulty=0))
     write_run(tmp_path / "other")
     configs.save(other, tmp_path / "other/config.json")
-    groups = plot.group_by_seed([*made, runs.read_run(tmp_path / "other")])
+    groups = figures.group_by_seed([*made, read_run(tmp_path / "other")])
     assert {title: len(group) for title, group in groups.items()} == {
         "0 and 2 more seeds": 3,
         "other": 1,
@@ -61,9 +63,9 @@ def test_runs_that_differ_in_their_seed_are_one_group(tmp_path: Path) -> None:
 def test_curves_are_means_in_a_band(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    made = [runs.read_run(write_run(tmp_path / str(seed), seed)) for seed in (0, 2)]
+    made = [read_run(write_run(tmp_path / str(seed), seed)) for seed in (0, 2)]
     axes = Figure().subplots()
-    plot._draw_group(axes, "both", made, "episode/progress_m", plot._steps)
+    figures._draw_group(axes, "both", made, "episode/progress_m", figures._steps)
     [line] = axes.lines
     x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
     assert (x[0], x[-1]) == (100, 500)
@@ -73,8 +75,8 @@ def test_curves_are_means_in_a_band(tmp_path: Path) -> None:
 
 
 def test_time_stands_still_between_a_stop_and_a_resume(tmp_path: Path) -> None:
-    run = runs.read_run(write_run(tmp_path / "run", pause=100_000.0))
-    assert plot._minutes(run)[::2].tolist() == [0, 1, 2, 2, 3]
+    run = read_run(write_run(tmp_path / "run", pause=100_000.0))
+    assert figures._minutes(run)[::2].tolist() == [0, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("path", [[], [[0.0, 0.0, 1.0], [9.0, 1.0, 20.0]]])

@@ -7,7 +7,7 @@ import pytest
 
 from kart_jax import doctor
 from kart_jax.config import PRESETS, TrainConfig
-from kart_jax.imitation.stage import FOLDER
+from kart_jax.run_folder.folder import IMITATED
 from kart_jax.train import first_stage, warn
 
 
@@ -49,5 +49,5 @@ def test_what_comes_first_is_told(tmp_path: Path) -> None:
     short = replace(config, run=replace(config.run, minutes=2.0))
     assert first_stage(short, tmp_path).endswith("not cut short by --minutes 2")
     assert first_stage(TrainConfig(), tmp_path).startswith("compiling first")
-    (tmp_path / FOLDER).mkdir()
+    (tmp_path / IMITATED).mkdir()
     assert first_stage(config, tmp_path).startswith("compiling first")

@@ -15,6 +15,8 @@ from typing import Protocol
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
+SCRIPT = "kart-jax"
+"""The program that pip installs; `kart-jax play` is `python -m kart_jax.play`."""
 UNFINISHED = os.EX_TEMPFAIL
 """75: a run was stopped before its end, and `--resume` continues it. Schedulers see by it that a
 run is not done; it is the same for every signal, and in every process."""
@@ -115,6 +117,16 @@ def interpreter() -> str:
     return sys.executable if path.startswith("..") else path
 
 
+def program(name: str = "") -> str:
+    """Return what a user types for one of our commands, the way this process was started."""
+    if Path(sys.argv[0]).name == SCRIPT:
+        return f"{SCRIPT} {name}".rstrip()
+    return f"python -m kart_jax.{name}".rstrip(".")
+
+
 def command_line(module: str, *arguments: object) -> str:
     """Return what a user types to run a module with these arguments, quoted for a shell."""
+    package, _, name = module.partition(".")
+    if package == "kart_jax" and Path(sys.argv[0]).name == SCRIPT:
+        return shlex.join([SCRIPT, name, *map(str, arguments)])
     return shlex.join([interpreter(), "-m", module, *map(str, arguments)])

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import tyro
 
+from kart_jax.cli.command import program
 from kart_jax.cli.help import ConfigFile, print_help
 from kart_jax.config import PRESETS, ClusterConfig, TrainConfig, load, preset_name
 from kart_jax.game.engine.catalogue import expand_tracks
 from kart_jax.validation import check
 
-PROGRAM = "python -m kart_jax.train"
 
-
-def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> TrainConfig:
+def parse(arguments: Sequence[str] | None = None, command: str = "train") -> TrainConfig:
     """Return the configuration that a command line asks for.
 
     Flags override a preset (`--preset`), a saved configuration (`--config`) or, with
@@ -27,18 +26,18 @@ def parse(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> Tra
         ValueError: a value is not allowed, or a saved configuration cannot be read.
         SystemExit: a flag is unknown or malformed, or help was asked for.
     """
-    return parse_all(arguments, program)[0]
+    return parse_all(arguments, command)[0]
 
 
 def parse_all(
-    arguments: Sequence[str] | None = None, program: str = PROGRAM
+    arguments: Sequence[str] | None = None, command: str = "train"
 ) -> tuple[TrainConfig, ClusterConfig]:
     """Parse as `parse` does; return also the options of the processes that take part."""
     arguments = _all_tracks(sys.argv[1:] if arguments is None else arguments)
-    usage = f"{program} [OPTIONS], see --help"
+    name = program(command)
+    usage = f"{name} [OPTIONS], see --help"
     presets, first = (
-        argparse.ArgumentParser(program, usage, add_help=False, allow_abbrev=False)
-        for _ in range(2)
+        argparse.ArgumentParser(name, usage, add_help=False, allow_abbrev=False) for _ in range(2)
     )
     presets.add_argument("--preset", type=preset_name, choices=list(PRESETS))
     chosen, arguments = presets.parse_known_args(arguments)
@@ -51,12 +50,12 @@ def parse_all(
     default = _defaults(chosen.preset, known)
     if known.help or known.help_all:
         parts = {**vars(default), "cluster": ClusterConfig()}
-        print_help(parts, known.help_all, program)
+        print_help(parts, known.help_all, name)
     parsed = tyro.cli(
         _CommandLine,
         args=arguments,
         default=_CommandLine(train=default),
-        prog=program,
+        prog=name,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return parsed.train, parsed.cluster

@@ -1,7 +1,8 @@
-"""Videos of the greedy policy during training, made beside it in a thread."""
+"""Videos of the greedy policy, also during training, made beside it in a thread."""
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kart_jax.config import TrainConfig
 from kart_jax.evaluation.drivers import Observed, Step
 from kart_jax.evaluation.trials import SELECTION_SEEDS, Trial, run_trials
 from kart_jax.evaluation.video import Image8, annotate, film, unfinished_video, write_video
+from kart_jax.game import RaceConfig
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.game.start import draw_start
 from kart_jax.policy.policy import Policy, PolicySpec
@@ -74,33 +76,64 @@ class Recorder:
         race = self._config.race
         track = race.track[step // self._config.run.video_steps % len(race.track)]
         trial = Trial("policy", track, SELECTION_SEEDS, race.difficulty, race.karts)
-        seen: list[tuple[Observed, Any, float | None]] = []
-
-        def act(observation: Observed) -> NDArray[Any]:
-            self._check()
-            actions = self._policy.act(observation)
-            value = float(self._policy.value(observation)[0]) if self._policy.has_value else None
-            # Whole stacks take memory.
-            newest = {"frames": observation["frames"][0, -1:].copy()} if race.draws else {}
-            seen.append((newest, actions[0], value))
-            return actions
-
-        [result] = run_trials(race, [trial], act, workers=1)
-        controls = ACTION_SETS[race.action_set]().controls
-        start = draw_start(trial.race(race), trial.episode_seed, {"track": track})
-        about = {"track": track, "reverse": start.reverse, "episode_seed": start.seed}
-        driven = [
-            Step(newest, action, controls(action), 0.0, about, None, value)
-            # One more action follows the end, and what a lost worker drove comes before.
-            for newest, action, value in seen[-int(result.episode["length"]) - 1 : -1]
-        ]
-
-        def draw(view: Image8, step: Step) -> Image8:
-            self._check()
-            return annotate(race, view, step)
-
-        write_video(self._path, film(trial.race(race), driven, draw), 1 / race.action_seconds)
+        _, steps = drive_trial(race, trial, self._policy, self._check)
+        film_trial(self._path, race, trial, steps, self._check)
 
     def _check(self) -> None:
         if self._abandoned.is_set():
             raise Abandoned
+
+
+def drive_trial(
+    race: RaceConfig, trial: Trial, policy: Policy, check: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], list[Step]]:
+    """Drive one of a policy's trials in a worker; return the episode's summary and its steps.
+
+    `check` is called before each action, and ends the drive by what it raises.
+
+    Raises:
+        WorkersLostError: the game cannot run.
+    """
+    seen: list[tuple[Observed, Any, float | None]] = []
+
+    def act(observation: Observed) -> NDArray[Any]:
+        check()
+        actions = policy.act(observation)
+        value = float(policy.value(observation)[0]) if policy.has_value else None
+        # Whole stacks take memory.
+        newest = {"frames": observation["frames"][0, -1:].copy()} if race.draws else {}
+        seen.append((newest, actions[0], value))
+        return actions
+
+    [result] = run_trials(race, [trial], act, workers=1)
+    controls = ACTION_SETS[race.action_set]().controls
+    start = draw_start(trial.race(race), trial.episode_seed, {"track": trial.track})
+    about = {"track": trial.track, "reverse": start.reverse, "episode_seed": start.seed}
+    return result.episode, [
+        Step(newest, action, controls(action), 0.0, about, None, value)
+        # One more action follows the end, and what a lost worker drove comes before.
+        for newest, action, value in seen[-int(result.episode["length"]) - 1 : -1]
+    ]
+
+
+def film_trial(
+    path: Path,
+    race: RaceConfig,
+    trial: Trial,
+    steps: Sequence[Step],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Film a driven trial, with what the policy saw and did drawn in.
+
+    `check` is called before each view, and ends the film by what it raises.
+
+    Raises:
+        GameError: the game cannot race again.
+        OSError: the encoder failed, or the disk is full.
+    """
+
+    def draw(view: Image8, step: Step) -> Image8:
+        check()
+        return annotate(race, view, step)
+
+    write_video(path, film(trial.race(race), steps, draw), 1 / race.action_seconds)

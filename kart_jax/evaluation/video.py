@@ -42,20 +42,15 @@ def check_video(path: Path, race: RaceConfig) -> None:
 
 
 def check_encoder(suffix: str = ".mp4") -> None:
-    """Refuse to continue without an encoder: the library and, but for .gif, a program that runs.
+    """Refuse to continue without an encoder that runs, which is a program; .gif needs none.
 
     Raises:
         ValueError: says what to do.
     """
-    try:
-        import imageio.v2  # noqa: F401
-        import imageio_ffmpeg
-    except ImportError:
-        raise UserError(
-            'a video needs imageio and imageio-ffmpeg: pip install "kart_jax[viz]"'
-        ) from None
     if suffix == ".gif":
         return
+    import imageio_ffmpeg
+
     try:
         imageio_ffmpeg.get_ffmpeg_version()
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:

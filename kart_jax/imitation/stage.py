@@ -22,6 +22,7 @@ from kart_jax.imitation.rounds import Rounds
 from kart_jax.imitation.teachers import make_teacher
 from kart_jax.policy.exported import write_policy
 from kart_jax.policy.policy import Policy, PolicySpec
+from kart_jax.run_folder.folder import IMITATED
 from kart_jax.run_folder.source import load_teacher
 from kart_jax.training.signals import StopRequest
 from kart_jax.workers.pool import derive_seed
@@ -30,8 +31,6 @@ from kart_jax.workers.worker import MakeEnv
 
 log = logging.getLogger(__name__)
 
-FOLDER = "imitated"
-"""In a run's folder: the policy that imitation made, as exported policies are."""
 ROUNDS = "imitation"
 """In a run's folder, while it imitates: the rounds so far, to resume from."""
 LOG = "imitation.jsonl"
@@ -59,7 +58,7 @@ def imitate(
         Interrupted: a stop was requested; the rounds so far are saved.
         WorkersLostError: the game cannot run.
     """
-    folder = run_dir / FOLDER
+    folder = run_dir / IMITATED
     if not folder.exists():
         imitation = _Imitation(config, spec, run_dir)
         if imitation.rounds_left:

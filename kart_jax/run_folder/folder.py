@@ -14,6 +14,8 @@ from kart_jax.imitation.config import ImitationConfig
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.validation import UserError
 
+IMITATED = "imitated"
+"""In a run's folder: the policy that imitation made, as exported policies are."""
 FIXED = {
     "network": [field.name for field in fields(NetworkConfig)],
     # Another race is another task: values and the best evaluation so far would not be its own.

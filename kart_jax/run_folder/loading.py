@@ -7,7 +7,8 @@ from kart_jax.policy import exported
 from kart_jax.policy.platform import check_platform
 from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder import checkpoints
-from kart_jax.run_folder.checkpoints import CheckpointError
+from kart_jax.run_folder.checkpoints import CheckpointError, ever_saved
+from kart_jax.run_folder.folder import IMITATED
 
 SHIPPED = Path(__file__).parents[1] / "policies"
 """Exported policies that come with the package, a folder for each."""
@@ -16,7 +17,8 @@ SHIPPED = Path(__file__).parents[1] / "policies"
 def load_policy(source: str | Path) -> Policy:
     """Load a shipped policy by its name, or any from a run, a checkpoint or an exported folder.
 
-    Of a run its best checkpoint is taken, or else its newest. It needs neither the game
+    Of a run its best checkpoint is taken, or else its newest; before the first one, what it
+    imitated. It needs neither the game
     nor its data. Where a folder has a shipped policy's name, write `./name` for the folder.
 
     Raises:
@@ -55,8 +57,10 @@ def read_trained(folder: Path) -> tuple[PolicySpec, Any, dict[str, Any]]:
 def find_folder(source: str | Path) -> Path:
     """Return the folder of a shipped policy's name, or of a path.
 
+    Of a run that has no checkpoint yet, the folder is that of the policy which it imitated.
+
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the run has learnt no policy yet.
     """
     folder = SHIPPED / source if str(source) in shipped_policies() else Path(source).expanduser()
     if not folder.exists():
@@ -64,7 +68,14 @@ def find_folder(source: str | Path) -> Path:
             f"{source} does not exist, nor is it a shipped policy's name "
             f"({', '.join(shipped_policies()) or 'there are none'})"
         )
-    return folder
+    if not (folder / "config.json").exists() or ever_saved(folder / "checkpoints"):
+        return folder
+    if (folder / IMITATED).exists():
+        return folder / IMITATED
+    raise CheckpointError(
+        f"{folder} has saved no policy yet. Wait while it trains; if it was stopped, continue it: "
+        f"python -m kart_jax.train --resume --run-dir {folder}"
+    )
 
 
 def shipped_policies() -> list[str]:

@@ -144,7 +144,12 @@ def _fetch(cache: Path) -> Path:
     ]
     failures = []
     for name, way in ways:
-        print(f"Fetching SuperTuxKart {fetch.VERSION}'s data: {name} ...", file=sys.stderr)
+        print(
+            f"Fetching SuperTuxKart {fetch.VERSION}'s data (tracks, karts, textures), once, "
+            f"to {cache}: {name} ...",
+            file=sys.stderr,
+            flush=True,
+        )
         try:
             way()
         except fetch.FetchError as error:

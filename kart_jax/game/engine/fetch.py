@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 VERSION = "1.5"
@@ -18,6 +20,8 @@ PACKAGES = (
 )
 SUITES = ("forky", "sid")
 """Debian's suites that carry this version, preferred first."""
+PROGRESS_SECONDS = 5.0
+"""Between two lines about a download."""
 
 
 class FetchError(Exception):
@@ -40,6 +44,7 @@ def with_apt(destination: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
     try:
         _download(work)
+        _say("unpacking")
         for package in work.glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(package), str(work / "root")], work)
             package.unlink()
@@ -60,14 +65,20 @@ def with_pystk2(folder: Path) -> None:
     """
     code = "import pystk2; pystk2.init(pystk2.GraphicsConfig.none())"
     environment = {k: v for k, v in os.environ.items() if k != "SUPERTUXKART_DATADIR"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+
+    def archives() -> list[Path]:
+        return list(folder.parent.glob(f"SuperTuxKart-{VERSION}-src.tar.gz*"))
+
+    def progress() -> str:
+        return f"{_megabytes(archives())} MB so far"
+
+    command = [sys.executable, "-c", code]
+    status, errors = _watch(command, Path.cwd(), progress, environment)
     if not (folder / "__downloaded__.txt").is_file():
         # A damaged archive would be taken for a good one the next time.
-        for archive in folder.parent.glob(f"SuperTuxKart-{VERSION}-src.tar.gz*"):
+        for archive in archives():
             archive.unlink()
-        raise FetchError(_last_line(run.stderr) or f"it ended with status {run.returncode}")
+        raise FetchError(_last_line(errors) or f"it ended with status {status}")
 
 
 def mirrors() -> list[str]:
@@ -94,12 +105,30 @@ def _download(work: Path) -> None:
         (work / "sources.list").write_text(f"deb {source} main\n")
         try:
             _run([*_apt(work), "update"], work)
-            _run([*_apt(work), "download", *PACKAGES], work)
+            _download_from(source, work)
         except FetchError as error:
             failures.append(f"{source}: {error}")
         else:
             return
     raise FetchError("; ".join(failures))
+
+
+def _download_from(source: str, work: Path) -> None:
+    """Fetch the packages, whose digests apt checks against the suite's signed list."""
+    listed = _run([*_apt(work), "--print-uris", "download", *PACKAGES], work)
+    # A line of each file: 'address' name bytes SHA256:digest
+    files = [line.split() for line in listed.splitlines() if line.startswith("'")]
+    total = sum(int(size) for _, _, size, _ in files) // 10**6
+    _say(f"{len(files)} packages, {total} MB, from {source}")
+
+    def progress() -> str:
+        return f"{_megabytes(work.glob('*.deb'))} of {total} MB"
+
+    status, errors = _watch([*_apt(work), "download", *PACKAGES], work, progress)
+    if status:
+        raise FetchError(_last_line(errors) or f"apt-get ended with {status}")
+    for _, name, _, digest in files:
+        _say(f"{name}: apt checked {digest}")
 
 
 def _apt(work: Path) -> list[str]:
@@ -133,10 +162,48 @@ def _copy_fonts(links: Path, fonts: Path) -> None:
         shutil.copyfile(file, link)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path) -> str:
+    """Run a command in a folder; return what it printed."""
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if run.returncode:
         raise FetchError(_last_line(run.stderr) or f"{command[0]} ended with {run.returncode}")
+    return run.stdout
+
+
+def _watch(
+    command: list[str],
+    folder: Path,
+    progress: Callable[[], str],
+    environment: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command and print its progress from time to time; return its status and errors."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while True:
+            try:
+                _, errors = process.communicate(timeout=PROGRESS_SECONDS)
+            except subprocess.TimeoutExpired:
+                _say(progress())
+            else:
+                return process.returncode, errors
+
+
+def _megabytes(files: Iterable[Path]) -> int:
+    sizes = 0
+    for file in files:
+        with suppress(FileNotFoundError):  # renamed or unpacked meanwhile
+            sizes += file.stat().st_size
+    return sizes // 10**6
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def _last_line(text: str) -> str:

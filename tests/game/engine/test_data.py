@@ -21,6 +21,8 @@ for word; do case $word in
     -oDir::Etc::SourceList=*) sources=${word#*=} ;;
     indextargets) echo "http://mirror/debian main"; exit ;;
     update) grep -q " $SUITE " "$sources" || { echo "E: no suite" >&2; exit 100; }; exit ;;
+    --print-uris) printf "'http://mirror/%s' %s 3000000 SHA256:%s\n" g game.deb 1a f fonts.deb 2b
+        exit ;;
     download) break ;;
 esac; done
 echo download >> "$LOG"
@@ -225,6 +227,19 @@ def test_pystk2_downloads_where_apt_has_no_such_package(
     monkeypatch.setenv("SUITE", "none")
     monkeypatch.setenv("WEB", "up")
     assert data.ensure_data() == data.pystk2_data()
+
+
+def test_a_download_shows_its_size_its_progress_and_the_digests(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetch, "PROGRESS_SECONDS", 0.2)
+    monkeypatch.setenv("DOWNLOAD_SECONDS", "1")
+    data.ensure_data()
+    words = capsys.readouterr().err
+    assert f"once, to {cache}: Debian's package" in words
+    assert "  2 packages, 6 MB, from http://mirror/debian forky\n" in words
+    assert "  0 of 6 MB\n" in words
+    assert "  game.deb: apt checked SHA256:1a\n  fonts.deb: apt checked SHA256:2b\n" in words
 
 
 def test_a_failure_says_what_was_tried_and_what_to_do(cache: Path) -> None:
