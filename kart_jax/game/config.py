@@ -77,9 +77,9 @@ class RaceConfig:
     time_limit: float = 120.0
     """Game seconds after which an episode is truncated."""
     stuck_seconds: float = 2.5
-    """Game seconds without another metre of progress after which an episode is truncated."""
+    """Game seconds without another metre of progress after which an episode has failed."""
     wrong_way_seconds: float = 5.0
-    """Game seconds of driving the wrong way after which an episode is truncated."""
+    """Game seconds of driving the wrong way after which an episode has failed."""
 
     action_set: ActionSetName = "full"
     """`full`: the seven parts; `reduced`: without rescue; `race`: throttle (brake, none,

@@ -10,7 +10,7 @@ from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.engine.catalogue import check_installed, check_track
 from kart_jax.game.engine.race import KartState, Race
-from kart_jax.game.episode import Episode
+from kart_jax.game.episode import Episode, ending
 from kart_jax.game.errors import GameError
 from kart_jax.game.guide import Guide
 from kart_jax.game.labels import label_pixels
@@ -138,7 +138,7 @@ class KartEnv(gym.Env[Any, Any]):
         if end:
             info["end"] = end
             info["summary"] = episode.summary(self._start.track, end)
-        return self._observe(), reward, end == "finished", end not in ("", "finished"), info
+        return self._observe(), reward, *ending(end), info
 
     def _meaning(self, action: Any) -> Controls:
         """The controls of an action, which is looked up where it was met before."""

@@ -20,6 +20,15 @@ NEAR_FINISH = 0.98
 EPSILON = 1e-6
 
 
+def ending(end: str) -> tuple[bool, bool]:
+    """Return `terminated` and `truncated` of a step whose episode ends for the reason `end`, or ''.
+
+    Only the time limit cuts an episode short. A failure terminates it: a bootstrap value there
+    would promise rewards for a race that is over.
+    """
+    return end not in ("", "time_limit"), end == "time_limit"
+
+
 class Episode:
     """Follows the kart from one action to the next."""
 

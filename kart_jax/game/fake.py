@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kart_jax.game.actions import ACTION_SETS, Controls, check_action
 from kart_jax.game.config import RaceConfig
+from kart_jax.game.episode import ending
 from kart_jax.game.observation import FrameStack, observation_space
 from kart_jax.game.start import check_options
 from kart_jax.game.state import AHEAD as STATE_AHEAD
@@ -147,7 +148,7 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
         if end is not None:
             info["end"] = end
             info["summary"] = self._summary(end)
-        return self._observe(), reward, finished, end not in (None, "finished"), info
+        return self._observe(), reward, *ending(end or ""), info
 
     def render(self) -> Frames | None:
         """Return the newest frame as RGB uint8 `[H, W, 3]`."""

@@ -10,7 +10,7 @@ from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine, Progress
 from kart_jax.game.engine.race import KartState
-from kart_jax.game.episode import Episode
+from kart_jax.game.episode import Episode, ending
 from kart_jax.game.rewards import Outcome
 
 CONFIG = RaceConfig(stuck_seconds=2.5, time_limit=60.0, wrong_way_seconds=1.0)
@@ -174,3 +174,18 @@ def test_an_action_held_for_several_steps_counts_once() -> None:
     assert outcome.ground == pytest.approx(6.0)
     assert outcome.seconds == pytest.approx(0.3)
     assert race.summary("road", "")["length"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("", (False, False)),
+        ("finished", (True, False)),
+        ("stuck", (True, False)),
+        ("wrong_way", (True, False)),
+        ("short_cut", (True, False)),
+        ("time_limit", (False, True)),
+    ],
+)
+def test_only_the_time_limit_cuts_an_episode_short(end: str, expected: tuple[bool, bool]) -> None:
+    assert ending(end) == expected

@@ -41,7 +41,7 @@ def drive(env: FakeKartEnv, choose: Any, seed: int) -> dict[str, Any]:
     while True:
         *_, terminated, truncated, info = env.step(choose(env))
         if terminated or truncated:
-            assert terminated == (info["summary"]["end"] == "finished")
+            assert truncated == (info["summary"]["end"] == "time_limit")
             return dict(info["summary"])
 
 
