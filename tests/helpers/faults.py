@@ -13,6 +13,11 @@ from kart_jax.game import RaceConfig
 from kart_jax.game.fake import FakeKartEnv
 
 
+def shared_memory() -> set[str]:
+    """What has a name there; semaphores are those of other programs."""
+    return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
+
+
 def in_trainer() -> bool:
     return os.environ["TRAINER"] == str(os.getpid())
 

@@ -261,10 +261,11 @@ def test_schedules_fall_in_a_line_to_the_end():
         clip_range_schedule="linear",
         entropy_coefficient=0.1,
         entropy_schedule="linear",
+        kickstart_coefficient=0.5,
     )
-    names = ("learning_rate", "clip_range", "entropy_coefficient")
+    names = ("learning_rate", "clip_range", "entropy_coefficient", "kickstart_coefficient")
     for progress, left in ((0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (1.2, 0.0)):
-        values = dict(zip(names, (0.4 * left, 0.2 * left, 0.1 * left), strict=True))
+        values = dict(zip(names, (0.4 * left, 0.2 * left, 0.1 * left, 0.5 * left), strict=True))
         assert ppo.schedules(round(400 * progress), 400) == pytest.approx(
             {**values, "actor_weight": 1.0}
         )

@@ -25,7 +25,7 @@ from kart_jax.cli.options import parse
 from kart_jax.run_folder import checkpoints
 from kart_jax.run_folder.loading import load_policy
 from kart_jax.training.learner import Learner, Update
-from tests.helpers.faults import make_paid, make_short, make_unlearnable
+from tests.helpers.faults import make_paid, make_short, make_unlearnable, shared_memory
 from tests.helpers.tiny_run import (
     STEPS_PER_UPDATE,
     arguments,
@@ -98,11 +98,6 @@ def test_a_run_that_was_asked_to_stop_goes_on_as_if_nothing_had_happened(
     assert checkpoints.latest(run_dir / "checkpoints").name == str(done * STEPS_PER_UPDATE)
     resume(run_dir)
     assert_same_run(run_dir, undisturbed)
-
-
-def shared_memory() -> set[str]:
-    """What has a name there; semaphores are those of other programs."""
-    return {name for name in os.listdir("/dev/shm") if not name.startswith("sem.")}
 
 
 STUCK = """

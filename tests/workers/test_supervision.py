@@ -20,7 +20,7 @@ from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.process import WorkerProcess
 from kart_jax.workers.protocol import MemoryLayout, StepBatch
 from kart_jax.workers.vector_env import KartVectorEnv
-from tests.helpers.faults import make_broken, make_misbehaving
+from tests.helpers.faults import make_broken, make_misbehaving, shared_memory
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=1)
 SEED = 5
@@ -299,7 +299,7 @@ envs.step(np.ones((3, 2), int))
 @pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGABRT, signal.SIGINT])
 def test_nothing_outlives_the_trainer(faults: Path, fatal: signal.Signals) -> None:
     """Not even a worker that hangs in a step, nor one that is stopped."""
-    before = set(os.listdir("/dev/shm"))
+    before = shared_memory()
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAINER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -313,7 +313,7 @@ def test_nothing_outlives_the_trainer(faults: Path, fatal: signal.Signals) -> No
         trainer.wait(20)
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
-    assert set(os.listdir("/dev/shm")) <= before
+    assert shared_memory() <= before
 
 
 def test_a_full_shared_memory_folder_does_not_matter(faults: Path) -> None:
