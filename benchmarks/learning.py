@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS, add_json, machine, report, write, write_to
-from benchmarks.runs import Line, load_peer, train_ours
+from benchmarks.runs import Line, load_peer, ppo_alone, train_ours
 from kart_jax.cli.options import parse
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
@@ -31,7 +31,7 @@ FROM_NOTHING = {
         *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
     ],
     "state": [
-        *("--rollout-length", "128", "--learning-rate", "5e-4", "--critic-steps", "0"),
+        *("--rollout-length", "128", "--learning-rate", "5e-4"),
         *("--entropy-coefficient", "0.003"),
     ],
 }
@@ -71,20 +71,19 @@ def record(system: str, seed: int, minutes: float, train: Callable[[], list[Line
 
 
 def compare(
-    arguments: Sequence[str], minutes: float, seeds: Sequence[int], ppo_alone: bool
+    arguments: Sequence[str], minutes: float, seeds: Sequence[int], also_alone: bool
 ) -> list[Curve]:
     """Two runs for each seed, or three."""
     limits = [("--seed", str(seed), "--minutes", str(minutes)) for seed in seeds]
     presets = [[*COMMON, *arguments, *limit] for limit in limits]
-    alone = (*arguments, "--imitation-steps", "0")
     settings = FROM_NOTHING[parse(presets[0]).network.actor]
-    nothing = [[*COMMON, *settings, *alone, *limit] for limit in limits]
+    nothing = [[*COMMON, *settings, *ppo_alone(arguments), *limit] for limit in limits]
     theirs = [parse(run) for run in nothing]
     sb3_ppo = load_peer()
     curves = []
     for number, seed in enumerate(seeds):
         runs = {"kart_jax": partial(train_ours, presets[number])}
-        if ppo_alone:
+        if also_alone:
             runs["kart_jax, PPO alone"] = partial(train_ours, nothing[number])
         runs["sb3"] = partial(sb3_ppo.train, theirs[number], minutes)
         curves += [record(system, seed, minutes, train) for system, train in runs.items()]

@@ -34,7 +34,7 @@ OUTPUTS = 15
 PART = 8
 MIDDLE = dataclasses.replace(CPU, blocks=(1, 2), stem_stride=(2, 2, 2))
 SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
-    "cpu": (CPU, (5, 48, 64, 1)),
+    "cpu": (CPU, (5, 72, 96, 3)),
     "middle": (MIDDLE, (5, 48, 64, 3)),
 }
 NORMS = get_args(Norm)

@@ -10,8 +10,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kart_jax.cli.options import parse
+
 Line = dict[str, Any]
 """What was logged after one update, or after a round of imitation."""
+
+
+def ppo_alone(arguments: Sequence[str]) -> list[str]:
+    """Return a run's options without teacher, privileges and evaluations, as the peer trains."""
+    alone = ["--imitation-steps", "0", "--kickstart-coefficient", "0"]
+    alone += ["--critic-steps", "0", "--eval-steps", "0"]
+    if parse(arguments).network.actor == "frames":
+        alone += ["--critic", "frames", "--observation", "frames"]
+    return [*arguments, *alone]
 
 
 def load_peer() -> ModuleType:

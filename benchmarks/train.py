@@ -22,13 +22,12 @@ import numpy as np
 
 from benchmarks.bare_game import BareGame
 from benchmarks.report import add_json, report, write_to
-from benchmarks.runs import Line, load_peer, train_ours
+from benchmarks.runs import Line, load_peer, ppo_alone, train_ours
 from kart_jax.cli.options import parse
 from kart_jax.config import TrainConfig
 
 BARE_STEPS = 20
 """Steps between two looks at the clock."""
-PPO_ALONE = ["--imitation-steps", "0", "--eval-steps", "0"]
 FAKE = ("--simulator", "fake", "--num-envs", "16", "--rollout-length", "32")
 """Divides into 8 devices and 2 groups of workers."""
 
@@ -70,10 +69,11 @@ def run_bare(config: TrainConfig, seconds: float) -> dict[str, float]:
 
 def compare_speed(arguments: Sequence[str], seconds: float, rounds: int) -> None:
     """The game alone, ours and the peer's in turns."""
+    arguments = ppo_alone(arguments)
     config = parse(arguments)
     sb3_ppo = load_peer()
     minutes = seconds / 60
-    ours = [*arguments, *PPO_ALONE, "--minutes", str(minutes)]
+    ours = [*arguments, "--minutes", str(minutes)]
     systems: dict[str, Callable[[], dict[str, float]]] = {
         "game alone": lambda: run_bare(config, seconds),
         "kart_jax": lambda: step_times(train_ours(ours)),
@@ -133,7 +133,7 @@ def compare_devices(
     arguments: Sequence[str], counts: Sequence[int], updates: int, rounds: int
 ) -> None:
     """The same updates of the fake game over 1 to 8 virtual devices, in turns."""
-    arguments = [*FAKE, *PPO_ALONE, *arguments]
+    arguments = ppo_alone([*FAKE, *arguments])
     steps = parse(arguments).steps_per_update
     arguments += ["--total-steps", str(updates * steps)]
     times: dict[int, list[dict[str, float]]] = {count: [] for count in counts}

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -176,6 +176,12 @@ class TrainConfig:
             check(critic == "state", "critic", critic, "state with kickstart_coefficient")
 
     @property
+    def is_taught(self) -> bool:
+        """Whether anything learns from the teacher."""
+        imitates = self.imitation.imitation_steps > 0 and self.run.init_from is None
+        return imitates or self.ppo.kickstart_coefficient > 0
+
+    @property
     def steps_per_update(self) -> int:
         """Policy steps of one rollout of this process's environments."""
         return self.workers.num_envs * self.ppo.rollout_length
@@ -260,19 +266,29 @@ PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
         run=RunConfig(total_steps=350_000, eval_steps=25_000, eval_episodes=16),
         race=RaceConfig(
-            action_set="race",
+            observation="both",
+            height=72,
+            width=96,
+            colour="rgb",
+            action_set="fine",
             random_start=0.5,
             start_jitter=0.5,
             start_actions=5,
             hold_start=True,
         ),
-        network=CPU,
+        network=replace(CPU, critic="state"),
         # Chosen by the runs in docs/experiments.md.
-        imitation=ImitationConfig(imitation_steps=50_000),
+        imitation=ImitationConfig(
+            teacher="coach", imitation_steps=40_000, imitation_rounds=8, imitation_passes=6
+        ),
         ppo=PPOConfig(
+            rollout_length=256,
             learning_rate=1e-4,
+            clip_range=0.15,
             entropy_coefficient=0.001,
             normalise_rewards=True,
+            kickstart_coefficient=0.5,
+            critic_steps=4_000,
             microbatch=16,  # stays in two cores' caches
         ),
     ),

@@ -214,7 +214,7 @@ def step_rate(preset: str) -> dict[str, Any]:
 
 def frame_rate(preset: str) -> dict[str, Any]:
     """Return who draws, the frames a second of this process, and the spread of a frame's values."""
-    with make_env(replace(PRESETS[preset].race, stack=1)) as env:
+    with make_env(replace(PRESETS[preset].race, stack=1, observation="frames")) as env:
         env.reset(seed=0)
         start = time.perf_counter()
         for _ in range(TIMED_FRAMES):

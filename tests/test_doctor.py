@@ -75,11 +75,11 @@ def test_an_impossible_number_of_workers_is_refused(capsys: pytest.CaptureFixtur
 
 
 def test_memory_is_counted_for_the_workers_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "free_memory", lambda: 3 * 10**9)  # a spare too, and frames
+    monkeypatch.setattr(doctor, "free_memory", lambda: 4 * 10**9)  # a spare too, and frames
     assert doctor.check_memory(with_workers(4)).state == "ok"
     check = doctor.check_memory(with_workers(6))
     assert check.state == "FAILED"
-    assert check.found == "3.0 GB free, 7 workers take 3.8 GB, imitation 169.0 MB"
+    assert check.found == "4.0 GB free, 7 workers take 3.8 GB, imitation 959.0 MB"
     assert check.remedy == "train with --num-envs 4 or fewer"
 
 
@@ -87,10 +87,10 @@ def test_memory_is_counted_for_imitation(monkeypatch: pytest.MonkeyPatch) -> Non
     race = replace(CONFIG.race, height=96, width=128, colour="rgb")
     imitation = replace(CONFIG.imitation, imitation_steps=200_000)
     config = replace(with_workers(1), race=race, imitation=imitation)
-    monkeypatch.setattr(doctor, "free_memory", lambda: 9 * 10**9)  # 7.4 GB, and a round's
+    monkeypatch.setattr(doctor, "free_memory", lambda: 9 * 10**9)  # 7.5 GB, and a round's
     check = doctor.check_memory(config)
     assert check.state == "FAILED"
-    assert "imitation 8.1 GB" in check.found
+    assert "imitation 8.4 GB" in check.found
     assert "--imitation-steps" in check.remedy
     begun = replace(config, run=replace(config.run, init_from=Path("lighthouse")))
     assert doctor.check_memory(begun).state == "ok"

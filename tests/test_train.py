@@ -17,7 +17,7 @@ from kart_jax.train import first_stage, warn
         ("cpu", "cpu", 10**12, []),
         ("gpu", "gpu", 10**12, []),
         ("gpu", "cpu", 10**12, ["preset gpu is for a GPU or a TPU"]),
-        ("cpu", "cpu", 2 * 10**9, ["2.0 GB free", "--num-envs 2 or fewer"]),
+        ("cpu", "cpu", 3 * 10**9, ["3.0 GB free", "--num-envs 2 or fewer"]),
     ],
 )
 def test_a_machine_that_will_not_do_is_told(
@@ -45,7 +45,7 @@ def test_the_fake_game_needs_no_memory(
 
 def test_what_comes_first_is_told(tmp_path: Path) -> None:
     config = PRESETS["cpu"]
-    assert first_stage(config, tmp_path) == "imitating first, for 50,000 steps"
+    assert first_stage(config, tmp_path) == "imitating first, for 40,000 steps"
     short = replace(config, run=replace(config.run, minutes=2.0))
     assert first_stage(short, tmp_path).endswith("not cut short by --minutes 2")
     assert first_stage(TrainConfig(), tmp_path).startswith("compiling first")

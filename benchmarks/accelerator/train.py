@@ -6,10 +6,10 @@ from typing import Any
 from benchmarks.accelerator.drawing import check_game
 from benchmarks.accelerator.process import reason
 from benchmarks.runs import train_ours
-from benchmarks.train import PPO_ALONE, shares, step_times
+from benchmarks.train import shares, step_times
 from kart_jax.validation import UserError
 
-GPU = ("--preset", "gpu", "--track", "lighthouse", *PPO_ALONE)
+GPU = ("--preset", "gpu", "--track", "lighthouse")
 FULL, FULL_FAKE = ("--minutes", "1.5"), ("--minutes", "1")
 SMALL = (
     *("--height", "32", "--width", "40", "--channels", "8", "--blocks", "1", "1"),

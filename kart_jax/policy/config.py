@@ -87,7 +87,7 @@ CPU = NetworkConfig(
     dtype="float32",
     remat=False,
 )
-"""For 5 grey frames of 48 x 64 on a processor. With strides as wide as the kernel the first two
+"""For 5 frames of about 72 x 96 on a processor. With strides as wide as the kernel the first two
 convolutions are matrix products; the second ends the time axis, and what follows is 2-D. Group
 norm costs a fifth more time a sample and learns far more from it (docs/experiments.md)."""
 

@@ -83,8 +83,9 @@ class Policy:
     ) -> None:
         self.spec = spec
         self.variables = jax.device_put(variables)
-        self.race = race
-        """The configuration of the environment that it was trained in, as plain values."""
+        self.race = {**race, "observation": spec.network.actor}
+        """The configuration of the environment that it was trained in, as plain values; its
+        observation is what the actor sees."""
         self.reward_scale = reward_scale
         """Moments of what its rewards were divided by (`ppo.advantages.RewardScale`), for a run
         that begins with it; None where they are unknown."""

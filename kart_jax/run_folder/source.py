@@ -69,14 +69,16 @@ def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
 
 
 def load_teacher(config: TrainConfig, spec: PolicySpec) -> Policy | None:
-    """Load the policy that teaches one of `spec`, before anything is started; None: the guide does.
+    """Load the policy that teaches one of `spec`, before anything is started.
+
+    None: the guide teaches, or nobody.
 
     Raises:
         CheckpointError: there is none where `teacher` says.
         ValueError: it does not see the state, or chooses among other actions.
     """
     name, race = config.imitation.teacher, config.race
-    if name == GUIDE:
+    if name == GUIDE or not config.is_taught:
         return None
     teacher = load_policy(name)
     sight, size = teacher.spec.network.actor, teacher.spec.state_size

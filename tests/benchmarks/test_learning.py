@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,12 +72,14 @@ def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(learning, "load_peer", lambda: SimpleNamespace(train=train))
     monkeypatch.setattr(learning, "train_ours", lambda arguments: train(parse(arguments)))
     flags = ["--imitation-steps", "3000", "--epochs", "2"]
-    curves = learning.compare(flags, 1.0, [7], ppo_alone=True)
+    curves = learning.compare(flags, 1.0, [7], also_alone=True)
     assert [curve["system"] for curve in curves] == ["kart_jax", "kart_jax, PPO alone", "sb3"]
     ours, alone, theirs = trained
     assert alone == theirs
     assert (ours.imitation.imitation_steps, theirs.imitation.imitation_steps) == (3000, 0)
-    assert (ours.race, ours.network, ours.workers) == (alone.race, alone.network, alone.workers)
+    assert ours.race == replace(alone.race, observation="both")
+    assert ours.network == replace(alone.network, critic="state")
+    assert ours.workers == alone.workers
     assert {config.run.seed for config in trained} == {7}
     assert {config.ppo.epochs for config in trained} == {2}
 

@@ -40,7 +40,7 @@ def test_help_shows_what_is_used_most_and_its_defaults(
     assert flags(text) - {"--config"} == used_most
     assert len(text.splitlines()) < 140
     assert max(map(len, text.splitlines())) <= 100
-    assert re.search(r"--height INT +Height of a frame in pixels. \(default: 48\)", text)
+    assert re.search(r"--height INT +Height of a frame in pixels. \(default: 72\)", text)
     text = shown(capsys, "--preset", "gpu", "-h")
     assert re.search(r"--height INT +Height of a frame in pixels. \(default: 96\)", text)
 

@@ -29,7 +29,8 @@ def test_a_copy_acts_as_the_policy(
 ) -> None:
     original = kind(policy)
     same = duplicate(original)
-    assert (type(same), same.spec, same.race) == (type(original), SPEC, {"track": ["bends"]})
+    assert (type(same), same.spec, same.race) == (type(original), SPEC, original.race)
+    assert same.race == {"track": ["bends"], "observation": "frames"}
     for ours, theirs in zip(
         original.logits_and_values(FRAMES), same.logits_and_values(FRAMES), strict=True
     ):
