@@ -1,6 +1,6 @@
 """How fast is the network, beside PyTorch and beside plain `flax.linen.Conv`?
 
-    python -m benchmarks.network [--sizes cpu middle] [--batches 1 8 64] [--norm batch]
+    python -m benchmarks.network [--sizes cpu small middle] [--batches 1 8 64] [--norm batch]
 
 Times are the best of several runs, in milliseconds, forward and forward with backward, in float32.
 Everything is measured in turns in one process; ratios count, not the times. `in parts` is our
@@ -35,6 +35,7 @@ PART = 8
 MIDDLE = dataclasses.replace(CPU, blocks=(1, 2), stem_stride=(2, 2, 2))
 SIZES: dict[str, tuple[NetworkConfig, tuple[int, int, int, int]]] = {
     "cpu": (CPU, (5, 72, 96, 3)),
+    "small": (CPU, (5, 48, 64, 1)),
     "middle": (MIDDLE, (5, 48, 64, 3)),
 }
 NORMS = get_args(Norm)

@@ -289,7 +289,7 @@ PRESETS: dict[str, TrainConfig] = {
             normalise_rewards=True,
             kickstart_coefficient=0.5,
             critic_steps=4_000,
-            microbatch=16,  # stays in two cores' caches
+            microbatch=8,  # stays in two cores' caches
         ),
     ),
     "coach": TrainConfig(
