@@ -18,6 +18,7 @@ ActionSetName = Literal["full", "reduced", "race", "fine", "drive", "discrete", 
 RewardName = Literal["progress", "original"]
 Layout = Literal["thwc", "thw", "hwc"]
 Direction = Literal["forward", "reverse", "both"]
+Scenery = Literal["full", "lean"]
 ObservationName = Literal["frames", "state", "both"]
 DIFFICULTIES = (0, 1, 2, 3)
 """The game's own: novice, intermediate, expert and SuperTux."""
@@ -62,6 +63,9 @@ class RaceConfig:
     """One more channel: distance on a logarithmic scale, 0 at 1 m to 255 at 1 km."""
     labels: bool = False
     """One more channel: what a pixel shows (road, karts, items), see `kart_jax/game/labels.py`."""
+    scenery: Scenery = "full"
+    """`full`: all that the game draws; `lean`: nearly the same picture in less time, by fewer
+    triangles and textures that stand still. Made once for each track; needs fast-simplification."""
     hud: bool = False
     """Draw position, lap, speed and map over the frame: for viewers, and slow."""
     stack: int = 5
@@ -163,6 +167,7 @@ class RaceConfig:
         check_choice("observation", self.observation, get_args(ObservationName))
         check_choice("colour", self.colour, ["grey", "rgb"])
         check_choice("layout", self.layout, get_args(Layout))
+        check_choice("scenery", self.scenery, get_args(Scenery))
         check_choice("action_set", self.action_set, get_args(ActionSetName))
         check_choice("reward", self.reward, get_args(RewardName))
 

@@ -121,7 +121,7 @@ def ensure_data() -> Path:
     cache = cache_dir()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "data.lock"):
+        with locked(cache / "data.lock", "the game's data"):
             return find_data() or _fetch(cache)
     except OSError as error:
         raise DataError(
@@ -170,12 +170,12 @@ def _advice() -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; the system frees it when its holder dies."""
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock at `path` to make `what`; the system frees it when its holder dies."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for the process that is fetching the game's data ...", file=sys.stderr)
+            print(f"Waiting for the process that is fetching or making {what} ...", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

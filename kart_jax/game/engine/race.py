@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -18,10 +19,11 @@ import numpy.typing as npt
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.config import RaceConfig
+from kart_jax.game.config import RaceConfig, Scenery
 from kart_jax.game.engine import camera, start_boost
 from kart_jax.game.engine.data import VARIABLE, ensure_data
 from kart_jax.game.engine.heap import give_back, large_blocks_apart
+from kart_jax.game.engine.lean import ensure_track, lean_data
 from kart_jax.game.engine.patched import patched_data
 from kart_jax.game.engine.rendering import check_graphics, prepare_environment
 from kart_jax.game.errors import GameError, RaceInUseError
@@ -30,8 +32,10 @@ _INTRO_STEPS = 2000
 """Steps after which a race that has not begun is given up: 16.7 s of the game at 1/120 s each."""
 
 _engine: ModuleType | None = None
-_graphics: tuple[int, int, bool] | None = None
-"""Width, height and window of what this process draws; None: nothing."""
+_graphics: tuple[int, int, bool, Scenery] | None = None
+"""Width, height, window and scenery of what this process draws; None: nothing."""
+_data = Path()
+"""The game's data, of which this process may use a lean view."""
 _process = _thread = 0
 """The process and the thread that started the game."""
 _running: "Race | None" = None
@@ -116,11 +120,13 @@ _ITEMS: dict[str, tuple[Literal["box", "nitro", "hazard", "other"], float, float
 _OTHER: tuple[Literal["other"], float, float] = ("other", 0.5, 1.0)
 
 
-def _start_engine(wanted: tuple[int, int, bool] | None) -> ModuleType:
+def _start_engine(wanted: tuple[int, int, bool, Scenery] | None) -> ModuleType:
     """Import and initialise the game once; it draws at one size for the life of the process."""
-    global _engine, _graphics, _process, _thread
+    global _engine, _graphics, _data, _process, _thread
     if _engine is None:
-        os.environ[VARIABLE] = str(patched_data(ensure_data()))
+        _data = patched_data(ensure_data())
+        lean = wanted is not None and wanted[3] == "lean"
+        view = lean_data(_data) if lean else _data
         prepare_environment()
         if wanted is not None:
             check_graphics(window=wanted[2])
@@ -130,18 +136,32 @@ def _start_engine(wanted: tuple[int, int, bool] | None) -> ModuleType:
             graphics = pystk2.GraphicsConfig.none()
         else:
             graphics = pystk2.GraphicsConfig.ld()
-            graphics.screen_width, graphics.screen_height, graphics.display = wanted
+            graphics.screen_width, graphics.screen_height, graphics.display = wanted[:3]
         pystk2.set_log_level(int(pystk2.LogLevel.fatal))
-        with _printing_to_stderr(), large_blocks_apart():
+        with _printing_to_stderr(), large_blocks_apart(), _variable(VARIABLE, str(view)):
             pystk2.init(graphics)
         _engine, _graphics = pystk2, wanted
         _process, _thread = os.getpid(), threading.get_ident()
     elif _graphics != wanted:
         raise RaceInUseError(
-            f"this process draws (width, height, window) = {_graphics} and cannot change to "
-            f"{wanted}: use another process for another size (None: nothing is drawn)"
+            f"this process draws (width, height, window, scenery) = {_graphics} and cannot change to "
+            f"{wanted}: use another process for another (None: nothing is drawn)"
         )
     return _engine
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment, which processes started later are not to inherit."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
@@ -192,7 +212,7 @@ class Race:
                 f"{config.driver!r}: use another process for another driver"
             )
         self.config = config
-        size = (config.width, config.height, window)
+        size = (config.width, config.height, window, config.scenery)
         self._stk = _start_engine(size if config.draws else None)
         _driver = config.driver
         self._world = self._stk.WorldState()
@@ -250,6 +270,8 @@ class Race:
 
     def _load(self, track: str, reverse: bool, place: int, seed: int) -> None:
         self._unload()
+        if self.config.draws and self.config.scenery == "lean":
+            ensure_track(_data, track)
         config = self._stk.RaceConfig()
         config.track, config.reverse, config.seed = track, reverse, seed
         config.laps, config.num_kart = self.config.laps, self.config.karts
@@ -260,6 +282,8 @@ class Race:
         with large_blocks_apart():
             self._race = self._stk.Race(config)
             self._race.start()
+            # How many numbers loading draws depends on the scenery.
+            ctypes.CDLL(None).srand(seed)
             # Without a first step the game knows no road yet, and much is loaded to be drawn.
             self.step(Controls())
             if self.config.draws:

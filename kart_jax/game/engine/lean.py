@@ -1,0 +1,105 @@
+"""Where the lean versions of tracks and karts are kept: a view of the game's data in the cache.
+
+It links to the original, but for the karts, which are simplified when the view is made, and for
+the tracks, each of which is when it is first raced on.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kart_jax.game.engine import driveline, fetch, placed, scenery, simplify, spm
+from kart_jax.game.engine.data import cache_dir, locked
+from kart_jax.game.engine.placed import link_all
+from kart_jax.game.errors import DataError
+
+KART = 0.05
+"""Metres that a point of a kart may be off: a pixel of a frame of 64 x 48."""
+_RECIPE = (driveline, placed, scenery, simplify, spm)
+"""The modules on which the result depends, beside the original."""
+
+
+def lean_data(data: Path) -> Path:
+    """Return the folder for SUPERTUXKART_DATADIR instead of `data`; it is made once.
+
+    Any number of processes may call this at once.
+
+    Raises:
+        DataError: the view can't be made or written to the cache.
+    """
+    view = _view(data)
+    if not view.exists():
+        _make_once(view, f"the lean karts, in {view}", lambda draft: _build(data, draft))
+    return view
+
+
+def ensure_track(data: Path, track: str) -> None:
+    """Put the lean version of a track into the view that `lean_data(data)` returned.
+
+    Any number of processes may call this at once.
+
+    Raises:
+        DataError: it can't be made or written to the cache.
+    """
+    view = _view(data)
+    built = view / "built" / track
+    if not built.exists():
+        original = data / "data" / "tracks" / track
+        _make_once(
+            built,
+            f"the lean version of the track {track}",
+            lambda draft: scenery.build_track(original, data / "data", draft),
+        )
+    link = view / "data" / "tracks" / track
+    if not (link / scenery.BOUNDS).exists():
+        fresh = link.with_name(f".{track}-{os.getpid()}")
+        fresh.symlink_to(built)
+        fresh.replace(link)
+
+
+def _view(data: Path) -> Path:
+    recipe = hashlib.sha256(str(data.resolve()).encode())
+    for module in _RECIPE:
+        recipe.update(Path(str(module.__file__)).read_bytes())
+    return cache_dir() / f"lean-{fetch.VERSION}-{recipe.hexdigest()[:12]}"
+
+
+def _build(data: Path, draft: Path) -> None:
+    (draft / "built").mkdir()
+    karts, tracks = draft / "data" / "karts", draft / "data" / "tracks"
+    for folder in sorted((data / "data" / "karts").iterdir()):
+        if (folder / "kart.xml").exists():
+            (karts / folder.name).mkdir(parents=True)
+            scenery.build_models(folder, karts / folder.name, KART)
+    tracks.mkdir(parents=True)
+    for name in ("karts", "tracks"):
+        link_all(data / "data" / name, draft / "data" / name)
+    link_all(data / "data", draft / "data")
+
+
+def _make_once(target: Path, what: str, build: Callable[[Path], None]) -> None:
+    """Let one process build a folder, which appears in one step; the others wait."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f"{target.name}.lock"), what):
+            if target.exists():
+                return
+            print(f"Making {what} ...", end=" ", file=sys.stderr, flush=True)
+            start = time.monotonic()
+            draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+            try:
+                build(draft)
+                draft.chmod(0o755)
+                draft.rename(target)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+            print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    except OSError as error:
+        raise DataError(
+            f"{target.parent} cannot be written ({error}): set XDG_CACHE_HOME to a folder that can"
+        ) from None

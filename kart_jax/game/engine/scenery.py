@@ -1,0 +1,287 @@
+"""A leaner version of a track: the same physics, and nearly the same picture for less.
+
+The game draws a track's mesh as one, however little of it is in view, and each tree as a node of
+its own. Here the physics keep all meshes as they are, undrawn; what is drawn is all that stands
+still, divided by place and texture, so that what the camera does not look at is left out. Details
+too small to see are simplified. Textures do not move, so that equal states look equal.
+"""
+
+import copy
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kart_jax.game.engine import placed, simplify, spm
+from kart_jax.game.engine.driveline import Cameras
+from kart_jax.game.engine.placed import Element, Placed, link_all
+from kart_jax.game.errors import DataError
+
+BOUNDS = "lean_bounds.spm"
+"""The mesh, of no triangles to see, that stands for the track's; a lean track has it."""
+TOLERANCE = 0.006
+"""Metres that a point may be off for each metre to the road: half a pixel at 128 x 96."""
+NEAREST = 4.0
+"""Metres that the camera is always away from what it sees."""
+COVER = 3.0
+"""How many times foliage hides what is behind it, if it is not transparent."""
+DRAW, NODE = 80, 10
+"""What a mesh costs where it is in view, and where it is not, in triangles' time (measured)."""
+LEAST = 60
+"""Triangles below which a mesh is not divided."""
+UNSEEN = "hd_leavesPalm_b.png"
+"""A texture of the game's own whose triangles take no part in collisions."""
+PLACE = {"xyz": "0 0 0", "hpr": "0 0 0", "scale": "1 1 1"}
+
+Integers = npt.NDArray[np.int64]
+
+
+def build_track(track: Path, data: Path, target: Path) -> None:
+    """Write the lean version of a track's folder.
+
+    Args:
+        track: the folder of the original.
+        data: the game's `data/`.
+        target: the folder to write, which exists and is empty.
+
+    Raises:
+        DataError: a file of the track can't be read, or fast-simplification is missing.
+    """
+    try:
+        scene = _Scene(track, data, target)
+        scene.take_track()
+        scene.take_objects()
+        scene.draw(Cameras.along(track / "quads.xml"))
+        scene.write()
+    except (spm.MeshError, ElementTree.ParseError, OSError, KeyError) as error:
+        raise DataError(f"no lean version of {track.name} can be made: {error}") from None
+    link_all(track, target)
+
+
+def build_models(folder: Path, target: Path, tolerance: float) -> None:
+    """Write simplified versions of the meshes in a folder, and link the rest of it.
+
+    Their boxes stay the same, from which the game takes the size of a kart.
+    """
+    for path in sorted(folder.glob("*.spm")):
+        mesh = spm.read(path)
+        buffers = [simplify.in_the_same_box(buffer, tolerance) for buffer in mesh.buffers]
+        spm.write(replace(mesh, buffers=tuple(buffers)), target / path.name)
+    link_all(folder, target)
+
+
+class _Scene:
+    """A track's scene on its way from the original to the lean version."""
+
+    def __init__(self, track: Path, data: Path, target: Path) -> None:
+        self.track, self.data, self.target = track, data, target
+        self.tree = ElementTree.parse(track / "scene.xml")
+        self.root = self.tree.getroot()
+        script = track / "scripting.as"
+        self.script = script.read_text(errors="replace") if script.exists() else ""
+        self.still: list[Placed] = []
+        self.libraries: dict[str, Element] = {}
+        self.materials: list[Element] = []
+        own = track / "materials.xml"
+        if own.exists():
+            self.materials += ElementTree.parse(own).getroot()
+
+    def take_track(self) -> None:
+        """Leave the track's mesh and static objects to the physics, and keep what to draw."""
+        main = self.root.find("track")
+        if main is None:
+            raise spm.MeshError("scene.xml has no track")
+        name = main.get("model", "")
+        mesh = spm.read(self.track / name)
+        spm.write(spm.bounds(mesh.box, UNSEEN), self.target / BOUNDS)
+        main.set("model", BOUNDS)
+        self.still.append(Placed(mesh, self.track, np.eye(4)))
+        levels = placed.groups(self.root)
+        before, after = [_undrawn(name, PLACE)], []
+        for one in main.findall("static-object"):
+            main.remove(one)
+            finest = placed.model(one, levels, away=0.0) or ""
+            own = {key: one.get(key, value) for key, value in PLACE.items()}
+            if one.get("interaction") == "physics-only":
+                after.append(one)
+                continue
+            before.append(_undrawn(finest, own))
+            shown = spm.read(self.track / finest)
+            self.still.append(Placed(shown, self.track, placed.place(one)))
+        # The order in which the game takes them for its physics.
+        main.extend(before + after)
+
+    def take_objects(self) -> None:
+        """Take all objects that are part of the picture alone out of the scene."""
+        restless: set[str] = set()
+        self._find_restless(self.root, self.script, restless, moving=False)
+        self._take(self.root, self.track, np.eye(4), placed.groups(self.root), restless)
+        for name, root in self.libraries.items():
+            folder = self.target / "library" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write_tree(root, folder / "node.xml")
+            link_all(self._library(name), folder)
+
+    def _library(self, name: str) -> Path:
+        own = self.track / "library" / name
+        return own if own.is_dir() else self.data / "library" / name
+
+    def _library_root(self, name: str) -> Element:
+        return ElementTree.parse(self._library(name) / "node.xml").getroot()
+
+    def _find_restless(self, root: Element, script: str, found: set[str], moving: bool) -> None:
+        """Find the names of libraries of which some instance moves or is up to a script."""
+        for one in root.findall("library"):
+            name = one.get("name", "")
+            restless = moving or bool(
+                len(one) or one.get("if") or (one.get("id") and f'"{one.get("id")}"' in script)
+            )
+            if restless:
+                found.add(name)
+            if (self._library(name) / "node.xml").exists():
+                self._find_restless(self._library_root(name), "", found, restless)
+
+    def _take(
+        self,
+        root: Element,
+        folder: Path,
+        matrix: placed.Floats,
+        levels: placed.Groups,
+        restless: set[str],
+    ) -> list[Element]:
+        """Keep the still objects under `root` for drawing; return those that were."""
+        taken = []
+        for one in root.findall("object"):
+            if placed.stands_still(one, self.script) and self._place(one, folder, matrix, levels):
+                taken.append(one)
+        for one in root.findall("library"):
+            name = one.get("name", "")
+            if name not in restless and (self._library(name) / "node.xml").exists():
+                self._take_library(name, placed.place(one) @ matrix, restless)
+        for one in taken:
+            root.remove(one)
+        return taken
+
+    def _take_library(self, name: str, matrix: placed.Floats, restless: set[str]) -> None:
+        root = self._library_root(name)
+        self._take(root, self._library(name), matrix, placed.groups(root), restless)
+        if name not in self.libraries:
+            materials = self._library(name) / "materials.xml"
+            if materials.exists():
+                self.materials += ElementTree.parse(materials).getroot()
+        self.libraries[name] = root
+
+    def _place(
+        self, one: Element, folder: Path, matrix: placed.Floats, levels: placed.Groups
+    ) -> bool:
+        """Keep an object for drawing, if its mesh allows it."""
+        where = placed.place(one) @ matrix
+        away = self.cameras.away(where[3, :3])
+        try:
+            name = placed.model(one, levels, away)
+            mesh = spm.read(folder / name) if name else None
+        except spm.MeshError:
+            return False
+        if mesh is None or mesh.armature:
+            return False
+        self.still.append(Placed(mesh, folder, where))
+        return True
+
+    @property
+    def cameras(self) -> Cameras:
+        """Where the camera may be."""
+        return Cameras.along(self.track / "quads.xml")
+
+    def draw(self, cameras: Cameras) -> None:
+        """Write the meshes to draw, and the objects that show them."""
+        pools: dict[tuple[str, str], list[spm.Buffer]] = defaultdict(list)
+        for one in self.still:
+            for textures, buffer in placed.world_buffers(one):
+                if one is not self.still[0]:
+                    buffer = simplify.thinned(buffer, COVER)
+                pools[textures].append(buffer)
+                self._link_textures(textures, one.folder)
+        number = 0
+        for textures, buffers in sorted(pools.items()):
+            for part in _pieces(spm.joined(buffers), cameras):
+                name = f"lean_{number}.spm"
+                spm.write(spm.Mesh(spm.PLAIN, 3, (textures,), (part,)), self.target / name)
+                self.root.append(_ghost(f"kart_jax_{number}", name))
+                number += 1
+
+    def _link_textures(self, textures: Sequence[str], folder: Path) -> None:
+        for name in textures:
+            for found in (self.track / name, folder / name):
+                link = self.target / name
+                if name and found.is_file() and not link.is_symlink():
+                    link.symlink_to(found.resolve())
+
+    def write(self) -> None:
+        """Write the scene and the materials."""
+        self._write_tree(self.root, self.target / "scene.xml")
+        root = ElementTree.Element("materials")
+        names = set()
+        for material in self.materials:
+            if material.get("name") not in names:
+                root.append(material)
+                names.add(material.get("name"))
+        self._write_tree(root, self.target / "materials.xml")
+
+    @staticmethod
+    def _write_tree(root: Element, path: Path) -> None:
+        root = copy.deepcopy(root)
+        for parent in list(root.iter()):
+            for moving in parent.findall("animated-texture"):
+                parent.remove(moving)
+        ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _undrawn(model: str, where: dict[str, str]) -> Element:
+    """A static object that takes part in the physics alone."""
+    return Element_("static-object", model=model, interaction="physics-only", **where)
+
+
+def _ghost(name: str, model: str) -> Element:
+    """An object that takes no part in the physics."""
+    return Element_(
+        "object",
+        {"id": name, "type": "static", "skeletal-animation": "false"},
+        model=model,
+        interaction="ghost",
+        **PLACE,
+    )
+
+
+Element_ = ElementTree.Element
+
+
+def _pieces(buffer: spm.Buffer, cameras: Cameras) -> Iterator[spm.Buffer]:
+    """Divide a buffer by place; simplify each piece by how far it is from the road."""
+    centres = buffer.positions[buffer.triangles].mean(axis=1)
+    for chosen in _divided(buffer, centres, np.arange(len(centres)), cameras)[1]:
+        tolerance = TOLERANCE * max(NEAREST, cameras.away(centres[chosen]))
+        simple = simplify.simplified(buffer.part(buffer.triangles[chosen]), tolerance)
+        if simple is not None:
+            yield from spm.small(simple)
+
+
+def _divided(
+    buffer: spm.Buffer, centres: npt.NDArray[np.floating], chosen: Integers, cameras: Cameras
+) -> tuple[float, list[Integers]]:
+    """Halve triangles by place wherever that saves time; return what they cost, and the parts."""
+    corners = buffer.positions[buffer.triangles[chosen]].reshape(-1, 3)
+    whole = NODE + cameras.share(corners.min(axis=0), corners.max(axis=0)) * (DRAW + len(chosen))
+    if len(chosen) <= LEAST:
+        return whole, [chosen]
+    sides = np.ptp(centres[chosen][:, [0, 2]], axis=0)
+    along = centres[chosen, (0, 2)[int(sides.argmax())]]
+    low = along <= (along.min() + along.max()) / 2
+    if low.all():
+        return whole, [chosen]
+    halves = [_divided(buffer, centres, some, cameras) for some in (chosen[low], chosen[~low])]
+    cost = halves[0][0] + halves[1][0]
+    return (cost, halves[0][1] + halves[1][1]) if cost < whole else (whole, [chosen])
