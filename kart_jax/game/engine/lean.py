@@ -47,15 +47,14 @@ def ensure_track(data: Path, track: str) -> None:
         DataError: it can't be made or written to the cache.
     """
     view = _view(data)
-    built = view / "built" / track
+    built, link = view / "built" / track, view / "data" / "tracks" / track
     if not built.exists():
         original = data / "data" / "tracks" / track
         _make_once(
             built,
             f"the lean version of the track {track}",
-            lambda draft: scenery.build_track(original, data / "data", draft),
+            lambda draft: scenery.build_track(original, data / "data", draft, link),
         )
-    link = view / "data" / "tracks" / track
     if not (link / scenery.BOUNDS).exists():
         fresh = link.with_name(f".{track}-{os.getpid()}")
         fresh.symlink_to(built)

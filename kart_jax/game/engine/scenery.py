@@ -21,6 +21,9 @@ from kart_jax.game.engine.driveline import Cameras
 from kart_jax.game.engine.placed import Element, Placed, link_all
 from kart_jax.game.errors import DataError
 
+NOTHING, LEVELS = "lean_nothing.spm", 13
+"""A mesh of no triangles to see, and how many levels of detail show it: so many that the first
+level, by the game's rule (`LODNode::autoComputeLevel`), is never drawn at any setting."""
 BOUNDS = "lean_bounds.spm"
 """The mesh, of no triangles to see, that stands for the track's; a lean track has it."""
 TOLERANCE = 0.006
@@ -33,26 +36,28 @@ DRAW, NODE = 80, 10
 """What a mesh costs where it is in view, and where it is not, in triangles' time (measured)."""
 LEAST = 60
 """Triangles below which a mesh is not divided."""
-UNSEEN = "hd_leavesPalm_b.png"
-"""A texture of the game's own whose triangles take no part in collisions."""
+UNSEEN = "lean_unseen.png"
+"""A texture that is not there, whose triangles take no part in collisions: the game finds the
+material by the name alone only where there is no such file."""
 PLACE = {"xyz": "0 0 0", "hpr": "0 0 0", "scale": "1 1 1"}
 
 Integers = npt.NDArray[np.int64]
 
 
-def build_track(track: Path, data: Path, target: Path) -> None:
+def build_track(track: Path, data: Path, target: Path, home: Path) -> None:
     """Write the lean version of a track's folder.
 
     Args:
         track: the folder of the original.
         data: the game's `data/`.
         target: the folder to write, which exists and is empty.
+        home: where the game finds that folder later.
 
     Raises:
         DataError: a file of the track can't be read, or fast-simplification is missing.
     """
     try:
-        scene = _Scene(track, data, target)
+        scene = _Scene(track, data, target, home)
         scene.take_track()
         scene.take_objects()
         scene.draw(Cameras.along(track / "quads.xml"))
@@ -77,15 +82,15 @@ def build_models(folder: Path, target: Path, tolerance: float) -> None:
 class _Scene:
     """A track's scene on its way from the original to the lean version."""
 
-    def __init__(self, track: Path, data: Path, target: Path) -> None:
-        self.track, self.data, self.target = track, data, target
+    def __init__(self, track: Path, data: Path, target: Path, home: Path) -> None:
+        self.track, self.data, self.target, self.home = track, data, target, home
         self.tree = ElementTree.parse(track / "scene.xml")
         self.root = self.tree.getroot()
         script = track / "scripting.as"
         self.script = script.read_text(errors="replace") if script.exists() else ""
         self.still: list[Placed] = []
         self.libraries: dict[str, Element] = {}
-        self.materials: list[Element] = []
+        self.materials = [Element("material", name=UNSEEN, ignore="Y")]
         own = track / "materials.xml"
         if own.exists():
             self.materials += ElementTree.parse(own).getroot()
@@ -98,22 +103,43 @@ class _Scene:
         name = main.get("model", "")
         mesh = spm.read(self.track / name)
         spm.write(spm.bounds(mesh.box, UNSEEN), self.target / BOUNDS)
+        spm.write(spm.bounds(np.zeros((2, 3), np.float32), UNSEEN), self.target / NOTHING)
         main.set("model", BOUNDS)
-        self.still.append(Placed(mesh, self.track, np.eye(4)))
-        levels = placed.groups(self.root)
-        before, after = [_undrawn(name, PLACE)], []
+        main.insert(0, Element("static-object", model=name, **PLACE))
+        self._hide(main)
+
+    def _hide(self, main: Element) -> None:
+        """Leave static objects to the physics, in the same order, undrawn.
+
+        Of an object with levels of detail, the game takes the first level for its physics, and
+        never draws it where the last one is too small to tell from further away.
+        """
+        levels = self.root.find("lod")
+        if levels is None:
+            levels = ElementTree.SubElement(self.root, "lod")
+        known: set[str] = set()
         for one in main.findall("static-object"):
-            main.remove(one)
-            finest = placed.model(one, levels, away=0.0) or ""
-            own = {key: one.get(key, value) for key, value in PLACE.items()}
-            if one.get("interaction") == "physics-only":
-                after.append(one)
+            if one.get("interaction") == "physics-only" or one.get("lod_instance") == "true":
                 continue
-            before.append(_undrawn(finest, own))
-            shown = spm.read(self.track / finest)
-            self.still.append(Placed(shown, self.track, placed.place(one)))
-        # The order in which the game takes them for its physics.
-        main.extend(before + after)
+            name = one.attrib.pop("model")
+            self.still.append(Placed(spm.read(self.track / name), self.track, placed.place(one)))
+            group = f"kart_jax_{name}"
+            one.set("lod_instance", "true")
+            one.set("lod_group", group)
+            if group in known:
+                continue
+            known.add(group)
+            parent = ElementTree.SubElement(levels, "group", name=group)
+            # By its name alone, the game would find other materials for a mesh than by its path.
+            for level, model in enumerate((str(self.home / name), *(NOTHING,) * LEVELS), start=1):
+                ElementTree.SubElement(
+                    parent,
+                    "static-object",
+                    {"skeletal-animation": "false"},
+                    lod_group=group,
+                    lod_distance=str(level),
+                    model=model,
+                )
 
     def take_objects(self) -> None:
         """Take all objects that are part of the picture alone out of the scene."""
@@ -240,23 +266,15 @@ class _Scene:
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def _undrawn(model: str, where: dict[str, str]) -> Element:
-    """A static object that takes part in the physics alone."""
-    return Element_("static-object", model=model, interaction="physics-only", **where)
-
-
 def _ghost(name: str, model: str) -> Element:
     """An object that takes no part in the physics."""
-    return Element_(
+    return Element(
         "object",
         {"id": name, "type": "static", "skeletal-animation": "false"},
         model=model,
         interaction="ghost",
         **PLACE,
     )
-
-
-Element_ = ElementTree.Element
 
 
 def _pieces(buffer: spm.Buffer, cameras: Cameras) -> Iterator[spm.Buffer]:
