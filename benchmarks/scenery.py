@@ -1,0 +1,149 @@
+"""The lean scenery beside the full one: how much faster it is drawn, and how alike it looks.
+
+Two processes drive the same race by the game's own driver, in turns. Time is that of the
+processor, so other work on the machine counts for less.
+"""
+
+import argparse
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kart_jax.game import RaceConfig
+from kart_jax.game.actions import Controls
+from kart_jax.game.engine.catalogue import expand_tracks
+from kart_jax.game.engine.race import Race
+
+SIZES = ((48, 64), (96, 128))
+CHANGED = 16
+"""Of 255: a pixel is changed if one of its colours differs by more."""
+EVERY = 5
+"""Steps between two frames that are compared."""
+
+
+def drive(connection: Connection, race: RaceConfig) -> None:
+    """Drive in a process of its own: draw as many frames as asked, and tell how long it took."""
+    game = Race(race)
+    game.begin(race.track[0], reverse=False, place=1, seed=0)
+    connection.send(None)
+    while count := connection.recv():
+        frames, start = [], time.process_time()
+        for number in range(count):
+            game.step(Controls())
+            image = game.image()
+            if number % EVERY == 0:
+                frames.append(image)
+        seconds = time.process_time() - start
+        connection.send((seconds, np.array(frames), game.kart().location))
+    game.close()
+
+
+@contextmanager
+def driving(track: str, height: int, width: int, scenery: Any) -> Iterator[Connection]:
+    """Start such a process; yield what to ask it with."""
+    race = RaceConfig(
+        track=(track,), height=height, width=width, scenery=scenery, driver="ai", laps=10
+    )
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=drive, args=(theirs, race))
+    process.start()
+    theirs.close()
+    ours.recv()
+    try:
+        yield ours
+    finally:
+        ours.send(0)
+        process.join()
+
+
+@dataclass
+class Comparison:
+    """What one track's two versions have in common, at one size."""
+
+    ratio: float
+    """Frames per second of processor time, lean to full: the median over the turns."""
+    full_ms: float
+    lean_ms: float
+    difference: float
+    """Of 255, on average over pixels and colours."""
+    changed: float
+    """Share of pixels."""
+    same_states: bool
+
+
+def compare(
+    track: str, height: int, width: int, turns: int, frames: int
+) -> tuple[Comparison, np.ndarray]:
+    """Compare a track's two versions; return the frame in the middle, full and lean, as well."""
+    results: list[list[tuple[float, np.ndarray, np.ndarray]]] = []
+    with (
+        driving(track, height, width, "full") as full,
+        driving(track, height, width, "lean") as lean,
+    ):
+        for turn in range(turns):
+            pair: list[Any] = [None, None]
+            for place in (0, 1) if turn % 2 else (1, 0):
+                side = (full, lean)[place]
+                side.send(frames)
+                pair[place] = side.recv()
+            results.append(pair)
+    seconds = np.array([[side[0] for side in pair] for pair in results]) / frames
+    images = [np.concatenate([pair[side][1] for pair in results]) for side in (0, 1)]
+    away = np.abs(images[0].astype(int) - images[1].astype(int))
+    middle = len(images[0]) // 2
+    return Comparison(
+        ratio=float(median(seconds[:, 0] / seconds[:, 1])),
+        full_ms=float(seconds[:, 0].mean() * 1e3),
+        lean_ms=float(seconds[:, 1].mean() * 1e3),
+        difference=float(away.mean()),
+        changed=float((away.max(axis=-1) > CHANGED).mean()),
+        same_states=all(np.array_equal(*(side[2] for side in pair)) for pair in results),
+    ), np.concatenate([image[middle] for image in images], axis=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure tracks, print a table, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scenery", description=__doc__)
+    parser.add_argument("--tracks", nargs="+", default=["all"])
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=20, help="per turn")
+    parser.add_argument("--output", type=Path, help="a JSON file to write")
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures, full beside lean")
+    options = parser.parse_args(arguments)
+    found: dict[str, dict[str, Any]] = {}
+    columns = [f"{width} x {height}" for height, width in SIZES]
+    print(f"{'track':22}" + "".join(f"{name:>10} ratio  ms full  lean  diff changed" for name in columns))
+    for track in expand_tracks(options.tracks):
+        line, found[track] = f"{track:22}", {}
+        for (height, width), name in zip(SIZES, columns, strict=True):
+            result, picture = compare(track, height, width, options.turns, options.frames)
+            found[track][name] = vars(result)
+            line += (
+                f"{result.ratio:16.2f} {result.full_ms:8.2f} {result.lean_ms:5.2f} "
+                f"{result.difference:5.1f} {result.changed:7.3f}"
+            )
+            if not result.same_states:
+                line += "  STATES DIFFER"
+            if options.pictures:
+                options.pictures.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(options.pictures / f"{track}-{width}.png")
+        print(line, flush=True)
+        if options.output:
+            options.output.write_text(json.dumps(found, indent=1) + "\n")
+    for name in columns:
+        ratios = [one[name]["ratio"] for one in found.values()]
+        print(f"median ratio at {name}: {median(ratios):.2f} of {len(ratios)} tracks")
+
+
+if __name__ == "__main__":
+    main()
