@@ -1,8 +1,8 @@
 """A track's scene as triangles in the world: which parts of it stand still, and where."""
 
-import copy
 import math
 import os
+import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -139,9 +139,24 @@ def link_all(source: Path, target: Path) -> None:
             (target / entry.name).symlink_to(Path(entry.path).resolve())
 
 
-def still_copy(element: Element) -> Element:
-    """Return a copy of an element without its children."""
-    alone = copy.copy(element)
-    for child in list(alone):
-        alone.remove(child)
-    return alone
+def share(source: Path, target: Path) -> None:
+    """Give a file another name, or copy it to another disk.
+
+    A link would not do: the game finds a mesh's materials by the paths of its textures, which it
+    follows to where links lead.
+    """
+    source = source.resolve()
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def share_all(source: Path, target: Path) -> None:
+    """Share each file of a folder, and link each folder, that another folder does not have."""
+    for entry in os.scandir(source):
+        if not os.path.lexists(target / entry.name):
+            if entry.is_file():
+                share(Path(entry.path), target / entry.name)
+            else:
+                (target / entry.name).symlink_to(Path(entry.path).resolve())

@@ -145,7 +145,7 @@ def _start_engine(wanted: tuple[int, int, bool, Scenery] | None) -> ModuleType:
     elif _graphics != wanted:
         raise RaceInUseError(
             f"this process draws (width, height, window, scenery) = {_graphics} and cannot change to "
-            f"{wanted}: use another process for another (None: nothing is drawn)"
+            f"{wanted}: use another process for another size or scenery (None: nothing is drawn)"
         )
     return _engine
 

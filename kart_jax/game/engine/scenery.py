@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kart_jax.game.engine import placed, simplify, spm
 from kart_jax.game.engine.driveline import Cameras
-from kart_jax.game.engine.placed import Element, Placed, link_all
+from kart_jax.game.engine.placed import Element, Placed, link_all, share, share_all
 from kart_jax.game.errors import DataError
 
 NOTHING, LEVELS = "lean_nothing.spm", 13
@@ -64,7 +64,7 @@ def build_track(track: Path, data: Path, target: Path, home: Path) -> None:
         scene.write()
     except (spm.MeshError, ElementTree.ParseError, OSError, KeyError) as error:
         raise DataError(f"no lean version of {track.name} can be made: {error}") from None
-    link_all(track, target)
+    share_all(track, target)
 
 
 def build_models(folder: Path, target: Path, tolerance: float) -> None:
@@ -76,7 +76,7 @@ def build_models(folder: Path, target: Path, tolerance: float) -> None:
         mesh = spm.read(path)
         buffers = [simplify.in_the_same_box(buffer, tolerance) for buffer in mesh.buffers]
         spm.write(replace(mesh, buffers=tuple(buffers)), target / path.name)
-    link_all(folder, target)
+    share_all(folder, target)
 
 
 class _Scene:
@@ -130,7 +130,6 @@ class _Scene:
                 continue
             known.add(group)
             parent = ElementTree.SubElement(levels, "group", name=group)
-            # By its name alone, the game would find other materials for a mesh than by its path.
             for level, model in enumerate((str(self.home / name), *(NOTHING,) * LEVELS), start=1):
                 ElementTree.SubElement(
                     parent,
@@ -236,15 +235,15 @@ class _Scene:
             for part in _pieces(spm.joined(buffers), cameras):
                 name = f"lean_{number}.spm"
                 spm.write(spm.Mesh(spm.PLAIN, 3, (textures,), (part,)), self.target / name)
-                self.root.append(_ghost(f"kart_jax_{number}", name))
+                self.root.append(_ghost(f"kart_jax_{number}", str(self.home / name)))
                 number += 1
 
     def _link_textures(self, textures: Sequence[str], folder: Path) -> None:
         for name in textures:
             for found in (self.track / name, folder / name):
                 link = self.target / name
-                if name and found.is_file() and not link.is_symlink():
-                    link.symlink_to(found.resolve())
+                if name and found.is_file() and not link.exists():
+                    share(found, link)
 
     def write(self) -> None:
         """Write the scene and the materials."""
