@@ -30,7 +30,7 @@ TOLERANCE = 0.006
 """Metres that a point may be off for each metre to the road: half a pixel at 128 x 96."""
 NEAREST = 4.0
 """Metres that the camera is always away from what it sees."""
-COVER = 3.0
+COVER = 4.0
 """How many times foliage hides what is behind it, if it is not transparent."""
 DRAW, NODE = 80, 10
 """What a mesh costs where it is in view, and where it is not, in triangles' time (measured)."""

@@ -25,7 +25,7 @@ SMALL = 12
 """Triangles of a part below which it stays as it is."""
 SPARSE = 8.0
 """Tolerances of a part's median edge above which it stays as it is, too: nothing would be found."""
-CARDS, MOST = 16, 5
+CARDS, MOST = 50, 5
 """Parts of a buffer from which on it is foliage, and the triangles of a part on average at most."""
 
 
