@@ -107,7 +107,7 @@ def compare(
         lean_ms=float(seconds[:, 1].mean() * 1e3),
         difference=float(away.mean()),
         changed=float((away.max(axis=-1) > CHANGED).mean()),
-        same_states=all(np.array_equal(*(side[2] for side in pair)) for pair in results),
+        same_states=all(np.array_equal(pair[0][2], pair[1][2]) for pair in results),
     ), np.concatenate([image[middle] for image in images], axis=1)
 
 
@@ -122,7 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     found: dict[str, dict[str, Any]] = {}
     columns = [f"{width} x {height}" for height, width in SIZES]
-    print(f"{'track':22}" + "".join(f"{name:>10} ratio  ms full  lean  diff changed" for name in columns))
+    print(
+        f"{'track':22}"
+        + "".join(f"{name:>10} ratio  ms full  lean  diff changed" for name in columns)
+    )
     for track in expand_tracks(options.tracks):
         line, found[track] = f"{track:22}", {}
         for (height, width), name in zip(SIZES, columns, strict=True):

@@ -2,7 +2,6 @@
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ class Cameras:
     """[C, 2]: directions of length 1."""
 
     @classmethod
-    @cache
     def along(cls, path: Path) -> "Cameras":
         """Return those along the road of a track's `quads.xml`."""
         quads: list[list[list[float]]] = []

@@ -19,9 +19,8 @@ Groups = Mapping[str | None, list[Element]]
 
 _UP = np.uint32(0x1FF << 10)
 """The normal of a vertex that has none, as the game packs it."""
-_LOD_AREA = (50.0, 22.0)
-"""Constants of the game's rule for how far an object with levels of detail is drawn
-(`LODNode::autoComputeLevel`)."""
+LEVEL = 30.0
+"""Metres from the road after which an object is drawn with its next level of detail."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,6 @@ class Placed:
     """Where its textures may lie, beside those that the game has for all."""
     matrix: Floats
     """[4, 4]: a point [x, y, z, 1] times it is one of the world."""
-    moving: tuple[Element, ...] = ()
-    """The textures that move on it."""
-
-    @property
-    def location(self) -> Floats:
-        """[3]: the middle of it."""
-        return np.asarray((np.append(self.mesh.box.mean(axis=0), 1.0) @ self.matrix)[:3])
 
 
 def place(element: Element) -> Floats:
@@ -79,15 +71,19 @@ def stands_still(element: Element, script: str) -> bool:
     )
 
 
-def model(element: Element, levels: Groups, away: float) -> str | None:
-    """Return the file of an object's mesh for a camera `away` metres; None: it is not drawn."""
+def model(element: Element, levels: Groups, away: float) -> str:
+    """Return the file of the mesh of an object that is `away` metres from the road.
+
+    Raises:
+        MeshError: it depends on the game's settings, or the object has none.
+    """
     if element.get("lod_instance") != "true":
-        return element.get("model")
+        return element.get("model", "")
     group = levels.get(element.get("lod_group"), [])
     if not group or any(one.get("geometry-level") for one in group):
         raise spm.MeshError("levels of detail that depend on the settings")
-    chosen = min(int(away / 30.0), len(group) - 1)
-    return group[chosen].get("model")
+    chosen = min(int(away / LEVEL), len(group) - 1)
+    return group[chosen].get("model", "")
 
 
 def world_buffers(placed: Placed) -> Iterator[tuple[tuple[str, str], spm.Buffer]]:
@@ -101,20 +97,19 @@ def world_buffers(placed: Placed) -> Iterator[tuple[tuple[str, str], spm.Buffer]
         normals = buffer.normals
         if not normals.size:
             normals = np.broadcast_to(_UP, count).astype("<u4").view(np.uint8).reshape(count, 4)
+        colours = buffer.colours
+        if not colours.size:
+            colours = np.full((count, 3), 255, np.uint8)
         coordinates = (4 + 4 * bool(textures[1])) if textures[0] else 0
         positions = buffer.positions.astype(np.float64) @ matrix[:3, :3] + matrix[3, :3]
-        triangles = buffer.triangles
-        if np.linalg.det(matrix[:3, :3]) < 0:
-            triangles = triangles[:, ::-1]
         yield (
             textures,
             replace(
                 buffer,
                 positions=positions.astype(np.float32),
                 normals=_turned(normals, turn),
-                colours=buffer.colours if buffer.colours.size else np.full((count, 3), 255, np.uint8),
+                colours=colours,
                 rest=buffer.rest[:, :coordinates],
-                triangles=triangles,
             ),
         )
 

@@ -144,8 +144,8 @@ def _start_engine(wanted: tuple[int, int, bool, Scenery] | None) -> ModuleType:
         _process, _thread = os.getpid(), threading.get_ident()
     elif _graphics != wanted:
         raise RaceInUseError(
-            f"this process draws (width, height, window, scenery) = {_graphics} and cannot change to "
-            f"{wanted}: use another process for another size or scenery (None: nothing is drawn)"
+            f"this process draws (width, height, window, scenery) = {_graphics} and cannot change "
+            f"to {wanted}: use another process for another size or scenery (None: nothing is drawn)"
         )
     return _engine
 

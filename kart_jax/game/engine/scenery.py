@@ -60,7 +60,7 @@ def build_track(track: Path, data: Path, target: Path, home: Path) -> None:
         scene = _Scene(track, data, target, home)
         scene.take_track()
         scene.take_objects()
-        scene.draw(Cameras.along(track / "quads.xml"))
+        scene.draw()
         scene.write()
     except (spm.MeshError, ElementTree.ParseError, OSError, KeyError) as error:
         raise DataError(f"no lean version of {track.name} can be made: {error}") from None
@@ -84,8 +84,8 @@ class _Scene:
 
     def __init__(self, track: Path, data: Path, target: Path, home: Path) -> None:
         self.track, self.data, self.target, self.home = track, data, target, home
-        self.tree = ElementTree.parse(track / "scene.xml")
-        self.root = self.tree.getroot()
+        self.root = ElementTree.parse(track / "scene.xml").getroot()
+        self.cameras = Cameras.along(track / "quads.xml")
         script = track / "scripting.as"
         self.script = script.read_text(errors="replace") if script.exists() else ""
         self.still: list[Placed] = []
@@ -105,7 +105,7 @@ class _Scene:
         spm.write(spm.bounds(mesh.box, UNSEEN), self.target / BOUNDS)
         spm.write(spm.bounds(np.zeros((2, 3), np.float32), UNSEEN), self.target / NOTHING)
         main.set("model", BOUNDS)
-        main.insert(0, Element("static-object", model=name, **PLACE))
+        main.insert(0, Element("static-object", {"model": name, **PLACE}))
         self._hide(main)
 
     def _hide(self, main: Element) -> None:
@@ -177,8 +177,8 @@ class _Scene:
         matrix: placed.Floats,
         levels: placed.Groups,
         restless: set[str],
-    ) -> list[Element]:
-        """Keep the still objects under `root` for drawing; return those that were."""
+    ) -> None:
+        """Keep the still objects under `root` for drawing, instead of in the scene."""
         taken = []
         for one in root.findall("object"):
             if placed.stands_still(one, self.script) and self._place(one, folder, matrix, levels):
@@ -189,7 +189,6 @@ class _Scene:
                 self._take_library(name, placed.place(one) @ matrix, restless)
         for one in taken:
             root.remove(one)
-        return taken
 
     def _take_library(self, name: str, matrix: placed.Floats, restless: set[str]) -> None:
         root = self._library_root(name)
@@ -205,24 +204,17 @@ class _Scene:
     ) -> bool:
         """Keep an object for drawing, if its mesh allows it."""
         where = placed.place(one) @ matrix
-        away = self.cameras.away(where[3, :3])
         try:
-            name = placed.model(one, levels, away)
-            mesh = spm.read(folder / name) if name else None
-        except spm.MeshError:
+            mesh = spm.read(folder / placed.model(one, levels, self.cameras.away(where[3, :3])))
+        except (spm.MeshError, OSError):
             return False
-        if mesh is None or mesh.armature:
+        if mesh.armature:
             return False
         self.still.append(Placed(mesh, folder, where))
         return True
 
-    @property
-    def cameras(self) -> Cameras:
-        """Where the camera may be."""
-        return Cameras.along(self.track / "quads.xml")
-
-    def draw(self, cameras: Cameras) -> None:
-        """Write the meshes to draw, and the objects that show them."""
+    def draw(self) -> None:
+        """Write the meshes to draw, and the objects that show them, which the physics ignore."""
         pools: dict[tuple[str, str], list[spm.Buffer]] = defaultdict(list)
         for one in self.still:
             for textures, buffer in placed.world_buffers(one):
@@ -232,7 +224,7 @@ class _Scene:
                 self._link_textures(textures, one.folder)
         number = 0
         for textures, buffers in sorted(pools.items()):
-            for part in _pieces(spm.joined(buffers), cameras):
+            for part in _pieces(spm.joined(buffers), self.cameras):
                 name = f"lean_{number}.spm"
                 spm.write(spm.Mesh(spm.PLAIN, 3, (textures,), (part,)), self.target / name)
                 self.root.append(_ghost(f"kart_jax_{number}", str(self.home / name)))

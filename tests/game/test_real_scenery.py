@@ -1,0 +1,55 @@
+"""The lean scenery, on the real game: the same physics, and frames that repeat."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kart_jax.game import RaceConfig
+from tests.helpers import scenarios
+
+pytestmark = [pytest.mark.real_game, pytest.mark.timeout(900)]
+pytest.importorskip("fast_simplification")
+
+Run = Callable[..., Any]
+
+FULL = RaceConfig(stuck_seconds=1e3, wrong_way_seconds=1e3, stack=1)
+LEAN = replace(FULL, scenery="lean")
+STEPS = 150
+
+
+@pytest.mark.parametrize("track", ["lighthouse", "zengarden"])
+def test_the_same_actions_give_the_same_states(track: str, run_apart: Run) -> None:
+    actions = scenarios.sampled(FULL, STEPS, seed=1)
+    full, lean = (
+        run_apart(scenarios.drive, replace(config, track=(track,)), actions)
+        for config in (FULL, LEAN)
+    )
+    np.testing.assert_array_equal(full["locations"], lean["locations"])
+    np.testing.assert_array_equal(full["rewards"], lean["rewards"])
+
+
+def test_the_games_own_drivers_drive_alike(run_apart: Run) -> None:
+    several = [replace(config, karts=4, driver="ai") for config in (FULL, LEAN)]
+    idle = [scenarios.IDLE] * STEPS
+    full, lean = (run_apart(scenarios.drive, config, idle) for config in several)
+    np.testing.assert_array_equal(full["locations"], lean["locations"])
+
+
+def test_the_picture_is_nearly_the_same_and_repeats(run_apart: Run) -> None:
+    actions = [scenarios.FORWARD] * 30
+    full, lean, again = (
+        run_apart(scenarios.drive, config, actions) for config in (FULL, LEAN, LEAN)
+    )
+    away = np.abs(full["last"].astype(int) - lean["last"].astype(int))
+    assert 0 < away.mean() < 6
+    np.testing.assert_array_equal(lean["last"], again["last"])
+
+
+def test_a_process_keeps_its_scenery(run: Run, run_apart: Run) -> None:
+    run(scenarios.drive, FULL, [scenarios.FORWARD])
+    error = run(scenarios.message, scenarios.drive, LEAN, [])
+    assert error.startswith("RaceInUseError")
+    assert "another process for another size or scenery" in error
