@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,8 +20,8 @@ BEHIND = 6.0
 class Cameras:
     """Places along the road, each looking to the next."""
 
-    places: Floats
-    """[N, 3]: corners of the road, metres."""
+    road: cKDTree
+    """The corners of its quadrangles, metres."""
     eyes: Floats
     """[C, 2]: x and z."""
     ahead: Floats
@@ -44,18 +45,11 @@ class Cameras:
         ahead = places[:, 2:, [0, 2]].mean(axis=1) - places[:, :2, [0, 2]].mean(axis=1)
         ahead /= np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
         eyes = places[:, :2, [0, 2]].mean(axis=1) - BEHIND * ahead
-        return cls(places.reshape(-1, 3), eyes, ahead)
+        return cls(cKDTree(places.reshape(-1, 3)), eyes, ahead)
 
     def away(self, points: npt.NDArray[np.floating]) -> float:
         """Return the metres from the nearest of some points [3] or [P, 3] to the road."""
-        points = np.atleast_2d(points)
-        step = max(1, 1_000_000 // len(self.places))
-        return float(
-            min(
-                np.linalg.norm(points[start : start + step, None] - self.places, axis=-1).min()
-                for start in range(0, len(points), step)
-            )
-        )
+        return float(np.min(self.road.query(points)[0]))
 
     def share(self, low: npt.NDArray[np.floating], high: npt.NDArray[np.floating]) -> float:
         """Return the share of the cameras that may see a box, given by two corners [3]."""

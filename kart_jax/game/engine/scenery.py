@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ class _Scene:
         """Keep an object for drawing, if its mesh allows it."""
         where = placed.place(one) @ matrix
         try:
-            mesh = spm.read(folder / placed.model(one, levels, self.cameras.away(where[3, :3])))
+            mesh = _thin(folder / placed.model(one, levels, self.cameras.away(where[3, :3])))
         except (spm.MeshError, OSError):
             return False
         if mesh.armature:
@@ -218,8 +219,6 @@ class _Scene:
         pools: dict[tuple[str, str], list[spm.Buffer]] = defaultdict(list)
         for one in self.still:
             for textures, buffer in placed.world_buffers(one):
-                if one is not self.still[0]:
-                    buffer = simplify.thinned(buffer, COVER)
                 pools[textures].append(buffer)
                 self._link_textures(textures, one.folder)
         number = 0
@@ -255,6 +254,13 @@ class _Scene:
             for moving in parent.findall("animated-texture"):
                 parent.remove(moving)
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+@cache
+def _thin(path: Path) -> spm.Mesh:
+    """Read a mesh, and thin its foliage."""
+    mesh = spm.read(path)
+    return replace(mesh, buffers=tuple(simplify.thinned(one, COVER) for one in mesh.buffers))
 
 
 def _ghost(name: str, model: str) -> Element:
