@@ -86,6 +86,19 @@ def model(element: Element, levels: Groups, away: float) -> str:
     return group[chosen].get("model", "")
 
 
+def drawn_up_to(mesh: spm.Mesh, matrix: Floats) -> float:
+    """Return the metres up to which the game draws an object with levels of detail, at least.
+
+    The rule is that of `LODNode::autoComputeLevel` at the lowest of the settings.
+    """
+    wide, high, deep = np.ptp(mesh.box.astype(np.float64), axis=0)
+    scale = np.linalg.norm(np.linalg.norm(matrix[:3, :3], axis=1))
+    area = float(2 * (wide * high + high * deep + deep * wide) * scale)
+    near, far = 20 + 7 * math.sqrt(area + 10), 50 + 22 * (area + 2) ** 0.25
+    share = far / 220 if far < 210 else min((105 + far / 2) / 220, 1.0)
+    return share * far + (1 - share) * near
+
+
 def world_buffers(placed: Placed) -> Iterator[tuple[tuple[str, str], spm.Buffer]]:
     """Yield the textures and the buffers, in the world's coordinates, all of one vertex format:
     normals, colours, and texture coordinates without tangents."""

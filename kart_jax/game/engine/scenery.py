@@ -9,7 +9,7 @@ too small to see are simplified. Textures do not move, so that equal states look
 import copy
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ NEAREST = 4.0
 """Metres that the camera is always away from what it sees."""
 COVER = 4.0
 """How many times foliage hides what is behind it, if it is not transparent."""
+FAR = 150.0
+"""Metres: an object that the game draws only nearer than that is left to the game."""
 DRAW, NODE = 80, 10
 """What a mesh costs where it is in view, and where it is not, in triangles' time (measured)."""
 LEAST = 60
@@ -194,10 +196,6 @@ class _Scene:
     def _take_library(self, name: str, matrix: placed.Floats, restless: set[str]) -> None:
         root = self._library_root(name)
         self._take(root, self._library(name), matrix, placed.groups(root), restless)
-        if name not in self.libraries:
-            materials = self._library(name) / "materials.xml"
-            if materials.exists():
-                self.materials += ElementTree.parse(materials).getroot()
         self.libraries[name] = root
 
     def _place(
@@ -211,6 +209,10 @@ class _Scene:
             return False
         if mesh.armature:
             return False
+        levelled = one.get("lod_instance") == "true"
+        # All instances of a library must be taken alike: the place within it decides.
+        if levelled and placed.drawn_up_to(mesh, placed.place(one)) < FAR:
+            return False
         self.still.append(Placed(mesh, folder, where))
         return True
 
@@ -219,8 +221,9 @@ class _Scene:
         pools: dict[tuple[str, str], list[spm.Buffer]] = defaultdict(list)
         for one in self.still:
             for textures, buffer in placed.world_buffers(one):
+                if one.folder != self.track:
+                    textures = (self._own(textures[0], one.folder), textures[1])
                 pools[textures].append(buffer)
-                self._link_textures(textures, one.folder)
         number = 0
         for textures, buffers in sorted(pools.items()):
             for part in _pieces(spm.joined(buffers), self.cameras):
@@ -229,22 +232,29 @@ class _Scene:
                 self.root.append(_ghost(f"kart_jax_{number}", str(self.home / name)))
                 number += 1
 
-    def _link_textures(self, textures: Sequence[str], folder: Path) -> None:
-        for name in textures:
-            for found in (self.track / name, folder / name):
-                link = self.target / name
-                if name and found.is_file() and not link.exists():
-                    share(found, link)
+    def _own(self, texture: str, library: Path) -> str:
+        """Return a name for a library's texture, which must not change what the track's mean."""
+        materials = _materials(library / "materials.xml")
+        material = materials.get(texture.lower())
+        folders = (library, self.data / "textures")
+        files = [path for path in (folder / texture for folder in folders) if path.is_file()]
+        if not texture or not files or (material is None and files[0].parent != library):
+            return texture
+        own = f"lean_{library.name}_{texture}"
+        if not (self.target / own).exists():
+            share(files[0], self.target / own)
+            if material is not None:
+                self.materials.append(Element("material", {**material.attrib, "name": own}))
+                mask = library / material.get("mask", "")
+                if mask.is_file() and not (self.track / mask.name).exists():
+                    share(mask, self.target / mask.name)
+        return own
 
     def write(self) -> None:
         """Write the scene and the materials."""
         self._write_tree(self.root, self.target / "scene.xml")
-        root = ElementTree.Element("materials")
-        names = set()
-        for material in self.materials:
-            if material.get("name") not in names:
-                root.append(material)
-                names.add(material.get("name"))
+        root = Element("materials")
+        root.extend(self.materials)
         self._write_tree(root, self.target / "materials.xml")
 
     @staticmethod
@@ -254,6 +264,14 @@ class _Scene:
             for moving in parent.findall("animated-texture"):
                 parent.remove(moving)
         ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+@cache
+def _materials(path: Path) -> dict[str, Element]:
+    """What a file says of textures, by their names in small letters."""
+    if not path.exists():
+        return {}
+    return {one.get("name", "").lower(): one for one in ElementTree.parse(path).getroot()}
 
 
 @cache
