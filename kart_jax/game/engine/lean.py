@@ -1,7 +1,7 @@
 """Where the lean versions of tracks and karts are kept: a view of the game's data in the cache.
 
-It links to the original, but for the karts, which are simplified when the view is made, and for
-the tracks, each of which is when it is first raced on.
+It links to the original. Its own are grass that stands still, karts, which are simplified when the
+view is made, and tracks, each of which is made when it is first raced on.
 """
 
 import hashlib
@@ -20,7 +20,9 @@ from kart_jax.game.errors import DataError
 
 KART = 0.05
 """Metres that a point of a kart may be off: a pixel of a frame of 64 x 48."""
-_RECIPE = (driveline, placed, scenery, simplify, spm)
+WIND, STILL = "test * i_color.r", "vec3(0.0, 0.7, 0.7) * i_color.r"
+"""How the game's shaders of grass move it, by the clock on the wall, and how they do not."""
+_RECIPE = (sys.modules[__name__], driveline, placed, scenery, simplify, spm)
 """The modules on which the result depends, beside the original."""
 
 
@@ -76,7 +78,12 @@ def _build(data: Path, draft: Path) -> None:
             (karts / folder.name).mkdir(parents=True)
             scenery.build_models(folder, karts / folder.name, KART)
     tracks.mkdir(parents=True)
-    for name in ("karts", "tracks"):
+    shaders = draft / "data" / "shaders"
+    shaders.mkdir()
+    for path in (data / "data" / "shaders").glob("sp_grass*.vert"):
+        text = path.read_text(errors="surrogateescape").replace(WIND, STILL)
+        (shaders / path.name).write_text(text, errors="surrogateescape")
+    for name in ("karts", "tracks", "shaders"):
         link_all(data / "data" / name, draft / "data" / name)
     link_all(data / "data", draft / "data")
 
