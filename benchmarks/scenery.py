@@ -1,11 +1,12 @@
-"""The lean scenery beside the full one: how much faster it is drawn, and how alike it looks.
+"""How much faster is the lean scenery drawn than the full one, and how alike are they?
 
-Two processes drive the same race by the game's own driver, in turns. Time is that of the
-processor, so other work on the machine counts for less.
+    python -m benchmarks.scenery [--tracks all] [--turns 10] [--frames 20] [--pictures FOLDER]
+
+Two processes drive the same race by the game's own driver, in turns: one draws the full scenery,
+one the lean one. Times are those of the processor, so that other work on the machine counts less.
 """
 
 import argparse
-import json
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.report import add_json, report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.engine.catalogue import expand_tracks
@@ -111,41 +113,59 @@ def compare(
     ), np.concatenate([image[middle] for image in images], axis=1)
 
 
+def row(track: str, height: int, width: int, compared: Comparison) -> dict[str, Any]:
+    """Return a row of the table."""
+    return {
+        "track": track,
+        "size": f"{width} x {height}",
+        "lean to full": compared.ratio,
+        "full ms": compared.full_ms,
+        "lean ms": compared.lean_ms,
+        "difference": compared.difference,
+        "changed": compared.changed,
+        "same states": compared.same_states,
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure tracks, print a table, and write the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scenery", description=__doc__)
+    """Compare tracks, print a table, write JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scenery",
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--tracks", nargs="+", default=["all"])
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--frames", type=int, default=20, help="per turn")
-    parser.add_argument("--output", type=Path, help="a JSON file to write")
+    parser.add_argument("--frames", type=int, default=20, help="in each turn")
     parser.add_argument("--pictures", type=Path, help="a folder for pictures, full beside lean")
+    add_json(parser)
     options = parser.parse_args(arguments)
-    found: dict[str, dict[str, Any]] = {}
-    columns = [f"{width} x {height}" for height, width in SIZES]
-    print(
-        f"{'track':22}"
-        + "".join(f"{name:>10} ratio  ms full  lean  diff changed" for name in columns)
-    )
+    try:
+        write_to(options.json)
+        rows = list(compare_all(options))
+    except (ValueError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
+    notes = [
+        "lean to full: frames per second of one core, the median over turns",
+        f"difference: mean over pixels and colours, of 255; changed: share of pixels with a colour "
+        f"that differs by more than {CHANGED}",
+    ]
+    for height, width in SIZES:
+        ratios = [one["lean to full"] for one in rows if one["size"] == f"{width} x {height}"]
+        notes.append(f"median at {width} x {height}: {median(ratios):.2f} on {len(ratios)} tracks")
+    report("scenery", rows, notes)
+
+
+def compare_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield a row for each track and size; write the pictures."""
     for track in expand_tracks(options.tracks):
-        line, found[track] = f"{track:22}", {}
-        for (height, width), name in zip(SIZES, columns, strict=True):
-            result, picture = compare(track, height, width, options.turns, options.frames)
-            found[track][name] = vars(result)
-            line += (
-                f"{result.ratio:16.2f} {result.full_ms:8.2f} {result.lean_ms:5.2f} "
-                f"{result.difference:5.1f} {result.changed:7.3f}"
-            )
-            if not result.same_states:
-                line += "  STATES DIFFER"
+        for height, width in SIZES:
+            compared, picture = compare(track, height, width, options.turns, options.frames)
             if options.pictures:
                 options.pictures.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(options.pictures / f"{track}-{width}.png")
-        print(line, flush=True)
-        if options.output:
-            options.output.write_text(json.dumps(found, indent=1) + "\n")
-    for name in columns:
-        ratios = [one[name]["ratio"] for one in found.values()]
-        print(f"median ratio at {name}: {median(ratios):.2f} of {len(ratios)} tracks")
+            yield row(track, height, width, compared)
 
 
 if __name__ == "__main__":

@@ -270,6 +270,7 @@ PRESETS: dict[str, TrainConfig] = {
             height=72,
             width=96,
             colour="rgb",
+            scenery="lean",
             action_set="fine",
             random_start=0.5,
             start_jitter=0.5,

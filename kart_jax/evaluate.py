@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 from rich.console import Console
@@ -32,7 +32,7 @@ from kart_jax.evaluation.trials import (
 )
 from kart_jax.files import check_output, expand_paths
 from kart_jax.game import RaceConfig
-from kart_jax.game.config import DIFFICULTIES
+from kart_jax.game.config import DIFFICULTIES, Scenery
 from kart_jax.game.engine.catalogue import check_installed, expand_tracks
 from kart_jax.game.engine.records import world_record
 from kart_jax.plot import plot_report
@@ -61,6 +61,8 @@ class EvaluateConfig:
     """Karts driven by the game."""
     difficulty: int | None = None
     """0 to 3, of the policy's races; by default that of the training."""
+    scenery: Scenery = "full"
+    """What the policy sees: `full`, the game as it is, or `lean`."""
     workers: int = 2
     """Races at once."""
     json: Path | None = None
@@ -79,6 +81,7 @@ class EvaluateConfig:
         check(0 <= self.opponents <= 19, "opponents", self.opponents, "0 to 19")
         check(1 <= self.workers <= 10_000, "workers", self.workers, "1 to 10000")
         check_output("json", self.json)
+        check_choice("scenery", self.scenery, get_args(Scenery))
         if self.difficulty is not None:
             check_choice("difficulty", self.difficulty, DIFFICULTIES)
 
@@ -161,7 +164,8 @@ def list_trials(config: EvaluateConfig, race: RaceConfig) -> Iterator[Trial]:
     others += [("guide", own), ("straight", own), ("random", own)]
     for track in tracks:
         for number in range(config.episodes):
-            yield make_trial("policy", track, config.seed + number, own, karts)
+            trial = make_trial("policy", track, config.seed + number, own, karts)
+            yield replace(trial, scenery=config.scenery)
     for track in tracks:
         for driver, difficulty in others:
             for number in range(config.baseline_episodes):

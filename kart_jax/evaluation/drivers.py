@@ -86,6 +86,7 @@ def race_from_grid(
         race,
         **{
             "random_start": 0.0,
+            "scenery": "full",
             "track_weights": (),
             "karts": opponents + 1,
             "start_position": 1 if opponents == 0 else 0,

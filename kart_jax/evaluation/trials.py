@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kart_jax.game import RaceConfig, make_env
+from kart_jax.game.config import Scenery
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
 from kart_jax.game.start import DRAWN_SEEDS
@@ -66,6 +67,8 @@ class Trial:
     """Metres by which the start is moved sideways at most."""
     actions: int = 0
     """Random actions at most before control begins."""
+    scenery: Scenery = "full"
+    """What the game draws: all of it, whatever the policy learnt from."""
 
     def race(self, race: RaceConfig) -> RaceConfig:
         """Return `race` as this trial has it, begun on the grid, at any place with opponents.
@@ -84,6 +87,7 @@ class Trial:
             start_jitter=self.jitter,
             start_actions=self.actions,
             random_start=0.0,
+            scenery=self.scenery,
         )
 
     @property

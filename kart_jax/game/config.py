@@ -65,7 +65,7 @@ class RaceConfig:
     """One more channel: what a pixel shows (road, karts, items), see `kart_jax/game/labels.py`."""
     scenery: Scenery = "full"
     """`full`: all that the game draws; `lean`: nearly the same picture in less time, by fewer
-    triangles and textures that stand still. Made once for each track; needs fast-simplification."""
+    triangles and textures that stand still. Made once for each track."""
     hud: bool = False
     """Draw position, lap, speed and map over the frame: for viewers, and slow."""
     stack: int = 5

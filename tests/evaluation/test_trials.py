@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -31,6 +32,12 @@ def stand_still(seen: Mapping[str, np.ndarray]) -> np.ndarray:
 def drive(workers: int, act: VectorAct = stand_still) -> list[TrialResult]:
     results = list(run_trials(RACE, TRIALS, act, workers))
     return sorted(results, key=lambda result: TRIALS.index(result.trial))
+
+
+def test_what_learnt_from_the_lean_scenery_sees_the_full_one() -> None:
+    lean = replace(RACE, scenery="lean")
+    assert make_trial("policy", "bends", 0, 2, 1).race(lean).scenery == "full"
+    assert Trial("policy", "bends", 0, 2, scenery="lean").race(RACE).scenery == "lean"
 
 
 def worker_processes() -> list[psutil.Process]:

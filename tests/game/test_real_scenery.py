@@ -12,7 +12,6 @@ from tests.game.conftest import new_process
 from tests.helpers import scenarios
 
 pytestmark = [pytest.mark.real_game, pytest.mark.timeout(900)]
-pytest.importorskip("fast_simplification")
 
 Run = Callable[..., Any]
 

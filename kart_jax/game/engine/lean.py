@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kart_jax.game.engine import driveline, fetch, placed, scenery, simplify, spm
+from kart_jax.game.engine import fetch
 from kart_jax.game.engine.data import cache_dir, locked
-from kart_jax.game.engine.placed import link_all
+from kart_jax.game.engine.placed import BOUNDS, link_all
 from kart_jax.game.errors import DataError
 
 KART = 0.05
 """Metres that a point of a kart may be off: a pixel of a frame of 64 x 48."""
 WIND, STILL = "test * i_color.r", "vec3(0.0, 0.7, 0.7) * i_color.r"
 """How the game's shaders of grass move it, by the clock on the wall, and how they do not."""
-_RECIPE = (sys.modules[__name__], driveline, placed, scenery, simplify, spm)
+_RECIPE = ("lean", "driveline", "placed", "scenery", "simplify", "spm")
 """The modules on which the result depends, beside the original."""
 
 
@@ -51,13 +51,15 @@ def ensure_track(data: Path, track: str) -> None:
     view = _view(data)
     built, link = view / "built" / track, view / "data" / "tracks" / track
     if not built.exists():
+        from kart_jax.game.engine import scenery  # with SciPy, which takes memory
+
         original = data / "data" / "tracks" / track
         _make_once(
             built,
             f"the lean version of the track {track}",
             lambda draft: scenery.build_track(original, data / "data", draft, link),
         )
-    if not (link / scenery.BOUNDS).exists():
+    if not (link / BOUNDS).exists():
         fresh = link.with_name(f".{track}-{os.getpid()}")
         fresh.symlink_to(built)
         fresh.replace(link)
@@ -66,11 +68,13 @@ def ensure_track(data: Path, track: str) -> None:
 def _view(data: Path) -> Path:
     recipe = hashlib.sha256(str(data.resolve()).encode())
     for module in _RECIPE:
-        recipe.update(Path(str(module.__file__)).read_bytes())
+        recipe.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return cache_dir() / f"lean-{fetch.VERSION}-{recipe.hexdigest()[:12]}"
 
 
 def _build(data: Path, draft: Path) -> None:
+    from kart_jax.game.engine import scenery
+
     (draft / "built").mkdir()
     karts, tracks = draft / "data" / "karts", draft / "data" / "tracks"
     for folder in sorted((data / "data" / "karts").iterdir()):

@@ -19,6 +19,8 @@ Groups = Mapping[str | None, list[Element]]
 
 _UP = np.uint32(0x1FF << 10)
 """The normal of a vertex that has none, as the game packs it."""
+BOUNDS = "lean_bounds.spm"
+"""The mesh, of no triangles to see, that stands for the track's; a lean track has it."""
 LEVEL = 30.0
 """Metres from the road after which an object is drawn with its next level of detail."""
 

@@ -125,8 +125,9 @@ def _start_engine(wanted: tuple[int, int, bool, Scenery] | None) -> ModuleType:
     global _engine, _graphics, _data, _process, _thread
     if _engine is None:
         _data = patched_data(ensure_data())
-        lean = wanted is not None and wanted[3] == "lean"
-        view = lean_data(_data) if lean else _data
+        view = _data
+        if wanted is not None and wanted[3] == "lean":
+            view = lean_data(_data)
         prepare_environment()
         if wanted is not None:
             check_graphics(window=wanted[2])

@@ -19,14 +19,12 @@ import numpy.typing as npt
 
 from kart_jax.game.engine import placed, simplify, spm
 from kart_jax.game.engine.driveline import Cameras
-from kart_jax.game.engine.placed import Element, Placed, link_all, share, share_all
+from kart_jax.game.engine.placed import BOUNDS, Element, Placed, link_all, share, share_all
 from kart_jax.game.errors import DataError
 
 NOTHING, LEVELS = "lean_nothing.spm", 13
 """A mesh of no triangles to see, and how many levels of detail show it: so many that the first
 level, by the game's rule (`LODNode::autoComputeLevel`), is never drawn at any setting."""
-BOUNDS = "lean_bounds.spm"
-"""The mesh, of no triangles to see, that stands for the track's; a lean track has it."""
 TOLERANCE = 0.006
 """Metres that a point may be off for each metre to the road: half a pixel at 128 x 96."""
 NEAREST = 4.0
@@ -57,7 +55,7 @@ def build_track(track: Path, data: Path, target: Path, home: Path) -> None:
         home: where the game finds that folder later.
 
     Raises:
-        DataError: a file of the track can't be read, or fast-simplification is missing.
+        DataError: a file of the track can't be read.
     """
     try:
         scene = _Scene(track, data, target, home)

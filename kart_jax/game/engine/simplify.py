@@ -8,13 +8,13 @@ results the smallest is taken that stays near enough.
 
 import math
 
+import fast_simplification
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kart_jax.game.engine.spm import Buffer, joined
-from kart_jax.game.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -35,9 +35,6 @@ def simplified(buffer: Buffer, tolerance: float) -> Buffer | None:
     """Return the buffer with fewer triangles, its points no further off than `tolerance`, metres.
 
     Connected parts that are smaller than the tolerance are left out; None if none is left.
-
-    Raises:
-        DataError: fast-simplification is not installed.
     """
     points = buffer.positions.astype(np.float64)
     kept = []
@@ -110,13 +107,6 @@ def _collapsed(
     points: Floats, triangles: Integers, share: float, tolerance: float
 ) -> Integers | None:
     """Triangles [N, 3] of the same points, about a share of those given, or None if too far off."""
-    try:
-        import fast_simplification
-    except ImportError:
-        raise DataError(
-            'scenery = "lean" is made with fast-simplification, which is not installed: '
-            "pip install fast-simplification, or leave scenery = full"
-        ) from None
     *_, collapses = fast_simplification.simplify(
         points, triangles, target_reduction=1 - share, agg=AGGRESSION, return_collapses=True
     )
