@@ -105,6 +105,9 @@ class RaceConfig:
     """Random actions at most before control begins, unseen."""
     random_start: float = 0.0
     """Share of episodes that start at a random point along the track instead of the grid."""
+    start_turn: float = 0.0
+    """Degrees by which the kart is turned at most, either way, at such a point: so a policy learns
+    to get away from walls."""
     hold_start: bool = False
     """Hold the accelerator from "Set!" on, unseen, and so earn the game's start boost: about
     half a second over the first three."""
@@ -198,6 +201,7 @@ class RaceConfig:
             value = getattr(self, name)
             check(value > 0, name, value, "more than 0")
         check(0 <= self.start_jitter <= 5, "start_jitter", self.start_jitter, "0 to 5 metres")
+        check(0 <= self.start_turn <= 180, "start_turn", self.start_turn, "0 to 180 degrees")
         check(0 <= self.random_start <= 1, "random_start", self.random_start, "0 to 1")
 
     @property

@@ -40,6 +40,8 @@ class Start:
     """Parts of the lap at which to begin, to be tried in turn; empty: on the grid."""
     sideways: float
     """Metres to the right of the grid or of the centre line."""
+    turn: float
+    """Radians to the left of the centre line, at one of the points."""
     action_seed: int
     actions: int
     """Random actions before control begins."""
@@ -78,13 +80,14 @@ def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Sta
         sideways=float(rng.uniform(-1, 1)) * config.start_jitter,
         action_seed=int(rng.integers(2**31)),
         actions=int(rng.integers(config.start_actions + 1)),
+        turn=float(np.radians(rng.uniform(-1, 1) * config.start_turn)),
     )
 
 
 def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
     """Begin the race, put the kart where the episode starts, and measure progress from there."""
     race.begin(start.track, start.reverse, start.place, start.seed)
-    placed = any(_put_down(race, point, start.sideways) for point in start.points)
+    placed = any(_put_down(race, point, start) for point in start.points)
     if start.points and not placed:
         race.begin(start.track, start.reverse, start.place, start.seed)
     if not placed and start.sideways:
@@ -98,14 +101,14 @@ def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
     return Progress.from_anywhere(line, location) if placed else Progress(line, location)
 
 
-def _put_down(race: Race, part: float, sideways: float) -> bool:
+def _put_down(race: Race, part: float, start: Start) -> bool:
     """Put the kart on the centre line at a part of the lap; whether it came to stand there."""
     point, heading = race.line.point(part * max(race.line.length - LAST_METRES, 0.0))
     right = np.array([np.cos(heading), 0.0, -np.sin(heading)])
-    race.place(point + sideways * right + [0.0, 0.3, 0.0], heading)
+    race.place(point + start.sideways * right + [0.0, 0.3, 0.0], heading + start.turn)
     _settle(race)
     kart = race.kart()
-    moved = np.linalg.norm(kart.location - point) - abs(sideways)
+    moved = np.linalg.norm(kart.location - point) - abs(start.sideways)
     return bool(kart.on_road and abs(kart.velocity[1]) < 1.0 and moved < 2.0)
 
 

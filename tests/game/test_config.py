@@ -60,6 +60,7 @@ from kart_jax.game import RaceConfig
         ("start_position", 2, "0 to 1"),
         ("start_jitter", 6.0, "0 to 5 metres"),
         ("start_actions", -1, "0 to 1000"),
+        ("start_turn", 200.0, "0 to 180 degrees"),
         ("random_start", 1.5, "0 to 1"),
     ],
 )

@@ -305,6 +305,14 @@ def test_random_starts_lie_along_the_road(run: Run) -> None:
     assert all(abs(start["speed"]) < 2.0 for start in seen)
 
 
+def test_a_random_start_is_turned_by_seed(run: Run) -> None:
+    config = replace(PATIENT, random_start=1.0, start_turn=90.0)
+    errors = [start["error"] for start in run(scenarios.starts, config, list(range(8)))]
+    assert min(errors) < -0.5
+    assert max(errors) > 0.5
+    assert all(abs(error) < 2.2 for error in errors)
+
+
 def test_a_jittered_start_moves_sideways_by_seed(run: Run) -> None:
     seen = run(scenarios.starts, replace(PATIENT, start_jitter=2.0), [0, 1, 2])
     lateral = [start["lateral"] for start in seen]

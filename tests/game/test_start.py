@@ -51,6 +51,14 @@ def test_random_starts_take_their_share() -> None:
     assert not any(draw_start(CONFIG, seed, {}).points for seed in range(100))
 
 
+def test_a_turn_is_drawn_up_to_its_limit_and_changes_nothing_else() -> None:
+    config = replace(CONFIG, random_start=1.0, start_jitter=1.0, start_actions=9)
+    turned = replace(config, start_turn=90.0)
+    turns = [draw_start(turned, seed, {}).turn for seed in range(200)]
+    assert -1.58 < min(turns) < -1.4 < 1.4 < max(turns) < 1.58
+    assert replace(draw_start(turned, 7, {}), turn=0.0) == draw_start(config, 7, {})
+
+
 def test_a_place_on_the_grid_is_fixed_or_drawn() -> None:
     config = replace(CONFIG, karts=4, start_position=3)
     assert all(draw_start(config, seed, {}).place == 3 for seed in range(20))
