@@ -177,7 +177,7 @@ class TrainConfig:
 
     @property
     def is_taught(self) -> bool:
-        """Whether anything learns from the teacher."""
+        """Whether training learns from the teacher."""
         imitates = self.imitation.imitation_steps > 0 and self.run.init_from is None
         return imitates or self.ppo.kickstart_coefficient > 0
 

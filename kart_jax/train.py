@@ -63,7 +63,8 @@ def run(config: TrainConfig, make: MakeEnv = make_env, cluster: ClusterConfig | 
             check_importable(make)
             check_open_files(config.workers.num_envs + config.workers.spares)
         if processes.is_first:
-            load_teacher(config, policy_spec(config))
+            if config.is_taught:
+                load_teacher(config, policy_spec(config))
             check_run(config)
             warn(config, devices.local[0].platform)
 

@@ -4,9 +4,11 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -30,6 +32,9 @@ FLAGS = [
     *("--middle-stride", "1", "1", "1", "--actor-channels", "4", "--head-channels", "2"),
     *("--num-envs", "4", "--spares", "0", "--random-start", "0", "--imitation-steps", "4000"),
     *("--imitation-rounds", "4", "--imitation-batch", "32", "--imitation-rate", "3e-3"),
+    *("--imitation-passes", "8", "--teacher", "guide", "--kickstart-coefficient", "0"),
+    *("--observation", "frames", "--critic", "frames", "--colour", "grey"),
+    *("--action-set", "race", "--critic-steps", "0"),
 ]
 
 
@@ -139,12 +144,27 @@ def test_a_resumed_run_imitates_as_it_began(
     assert "imitation_rounds (4 -> 8)" in capsys.readouterr().err
 
 
-def test_a_policy_to_begin_with_is_refused(
+def test_a_policy_to_begin_with_drives_from_the_first_round_on(
+    imitated: Path, tmp_path: Path
+) -> None:
+    few = ["--imitation-steps", "512", "--imitation-rounds", "2", "--imitation-rate", "1e-6"]
+    flags = [*FLAGS, *few, "--run-dir", str(tmp_path / "run"), "--init-from", str(imitated)]
+    assert imitate.main([*flags, "--quiet"]) == 0
+    lines = [json.loads(x) for x in (tmp_path / "run" / stage.LOG).read_text().splitlines()]
+    assert [line["guided"] for line in lines] == [0.0, 0.0]
+    assert lines[0]["finish_rate"] >= 0.8
+    before, after = (load_policy(folder).variables for folder in (imitated, tmp_path / "run"))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-3), before, after)
+    card = (tmp_path / "run" / IMITATED / "README.md").read_text()
+    assert "for 512 steps alone, from another policy on." in card
+
+
+def test_a_policy_of_another_shape_is_refused(
     imitated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [*FLAGS, "--run-dir", str(tmp_path / "run"), "--init-from", str(imitated)]
-    assert imitate.main(flags) == 1
-    assert "init_from" in capsys.readouterr().err
+    assert imitate.main([*flags, "--channels", "4"]) == 1
+    assert "another shape" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

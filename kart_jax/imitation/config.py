@@ -16,8 +16,8 @@ class ImitationConfig:
     """Who teaches: `guide`, the hand-written driver, or a policy that sees the state, by the name
     of a shipped one (`coach`) or the path of a run; `kickstart_coefficient` uses it too."""
     imitation_steps: int = 0
-    """Policy steps before PPO that learn from the teacher, which knows where the road is; 0, or a
-    policy to begin with (init_from): none."""
+    """Policy steps before PPO that learn from the teacher, which knows where the road is; 0: none.
+    With a policy to begin with (init_from), `train` skips them and `imitate` continues from it."""
     imitation_rounds: int = 10
     """Rounds of driving and learning; in the first one the teacher drives."""
     imitation_passes: int = 8

@@ -45,11 +45,13 @@ def imitate(
     run_dir: Path,
     stop: StopRequest,
     make: MakeEnv = make_env,
+    start: Policy | None = None,
 ) -> Path:
     """Train a policy on the teacher's actions, and write it to the run's folder.
 
     It resumes after the last whole round, and does nothing where the policy exists already.
-    `make` makes the environments; they must have a guide if it teaches.
+    `make` makes the environments; they must have a guide if it teaches. With `start`, that policy
+    learns on, and drives from the first round on.
 
     Returns:
         The exported policy's folder.
@@ -60,7 +62,7 @@ def imitate(
     """
     folder = run_dir / IMITATED
     if not folder.exists():
-        imitation = _Imitation(config, spec, run_dir)
+        imitation = _Imitation(config, spec, run_dir, start)
         if imitation.rounds_left:
             imitation.finish(stop, make)
         _write(folder, spec, imitation.cloner, config)
@@ -71,7 +73,9 @@ def imitate(
 class _Imitation:
     """Driving and learning in turn; a round is done once the run's folder holds it."""
 
-    def __init__(self, config: TrainConfig, spec: PolicySpec, run_dir: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, spec: PolicySpec, run_dir: Path, start: Policy | None = None
+    ) -> None:
         """Begin with the first round, or after the saved ones."""
         options = self._options = config.imitation
         self._config = config
@@ -80,6 +84,9 @@ class _Imitation:
         self._teacher = make_teacher(spec, coach, options.imitation_drift, config.run.seed)
         steps = options.imitation_rounds * options.round_gradient_steps
         self.cloner = Cloner(spec, config.ppo, options.imitation_rate, steps, config.run.seed)
+        if start is not None:
+            self.cloner.take_weights(start)
+        self._guided_rounds = 1 if start is None else 0
         if coach is not None:
             self.cloner.take_critic(coach)
         self._samples = Samples(config.race.stack)
@@ -115,7 +122,8 @@ class _Imitation:
         config, options = self._config, self._options
         seed = derive_seed(config.run.seed, SEED_OFFSET + self._done)
         # Twice a share of the round: some environments end it later, and the teacher drives it all.
-        guided_steps = 0 if self._done else 2 * options.round_steps // config.workers.num_envs
+        share = options.round_steps // config.workers.num_envs
+        guided_steps = 2 * share if self._done < self._guided_rounds else 0
         make_guided = self._teacher.environments(make, guided_steps)
         race = self._teacher.race(config.race)
         with KartVectorEnv(race, config.workers, seed, make_guided) as envs:
@@ -125,7 +133,7 @@ class _Imitation:
                 self._do_round(number, demonstrator, stop)
 
     def _do_round(self, number: int, demonstrator: Demonstrator, stop: StopRequest) -> None:
-        options, first = self._options, number == 1
+        options, first = self._options, number <= self._guided_rounds
         self._policy.variables = self.cloner.variables
         self._log.begin(number)
 

@@ -111,10 +111,11 @@ def write_policy(
 
 def describe_training(step: int, imitated: int, begun: bool, teacher: str = "guide") -> str:
     """Say what a policy learnt from; `begun`: it began with the weights of another one."""
+    since = ", from another policy on" * begun
     if not imitated:
-        return f"by PPO for {step:,} steps" + ", from another policy on" * begun
+        return f"by PPO for {step:,} steps{since}"
     guided = f"by imitation of the {teacher} for {imitated:,} steps"
-    return f"{guided}, then by PPO for {step:,}" if step else f"{guided} alone"
+    return (f"{guided}, then by PPO for {step:,}" if step else f"{guided} alone") + since
 
 
 def _program(spec: PolicySpec, weights: dict[str, np.ndarray]) -> bytes:

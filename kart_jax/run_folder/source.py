@@ -54,31 +54,40 @@ def find_source(config: TrainConfig, run_dir: Path | None) -> Source | None:
     if config.run.resume and folder is not None and checkpoints.ever_saved(folder):
         path = checkpoints.latest(folder)
         progress = checkpoints.read_progress(path)
-        source: Source = Resumed(path, progress)
-        spec = PolicySpec.from_dict(progress["policy"])
-    elif config.run.init_from is not None:
-        source = load_policy(config.run.init_from)
-        spec = source.spec
-    else:
+        _check_shape(config, PolicySpec.from_dict(progress["policy"]), run_dir)
+        return Resumed(path, progress)
+    return load_start(config)
+
+
+def load_start(config: TrainConfig) -> Policy | None:
+    """Load the policy of `init_from`, if any.
+
+    Raises:
+        CheckpointError, ValueError: as `find_source`.
+    """
+    if config.run.init_from is None:
         return None
+    policy = load_policy(config.run.init_from)
+    _check_shape(config, policy.spec, config.run.init_from)
+    return policy
+
+
+def _check_shape(config: TrainConfig, spec: PolicySpec, where: Path | None) -> None:
     if spec != policy_spec(config):
-        raise UserError(
-            f"{config.run.init_from or run_dir} holds a policy of another shape than this run's"
-        )
-    return source
+        raise UserError(f"{where} holds a policy of another shape than this run's")
 
 
 def load_teacher(config: TrainConfig, spec: PolicySpec) -> Policy | None:
     """Load the policy that teaches one of `spec`, before anything is started.
 
-    None: the guide teaches, or nobody.
+    None: the guide teaches.
 
     Raises:
         CheckpointError: there is none where `teacher` says.
         ValueError: it does not see the state, or chooses among other actions.
     """
     name, race = config.imitation.teacher, config.race
-    if name == GUIDE or not config.is_taught:
+    if name == GUIDE:
         return None
     teacher = load_policy(name)
     sight, size = teacher.spec.network.actor, teacher.spec.state_size
