@@ -73,14 +73,13 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def plot_report(report: dict[str, Any], folder: Path, name: str) -> list[Path]:
-    """Plot each track's driven lines, and its drivers side by side; return the files."""
+    """Plot each track's driven lines beside others, and its drivers' results; return the files."""
     from kart_jax.reporting.figures import draw_drivers, draw_lines
 
     written = []
     for track, statistics in report["tracks"].items():
-        title = f"{track}: {statistics['count']} episodes of the policy"
         figures = {
-            "lines": draw_lines({title: statistics}, statistics["outline"]),
+            "lines": draw_lines(_beside(statistics), statistics["outline"]),
             "drivers": draw_drivers({"policy": statistics, **statistics["baselines"]}),
         }
         figures["drivers"].suptitle(f"{track}, with 95% confidence intervals")
@@ -88,6 +87,21 @@ def plot_report(report: dict[str, Any], folder: Path, name: str) -> list[Path]:
             written.append(folder / f"{name}_{track}_{kind}.png")
             figure.savefig(written[-1], dpi=DOTS_PER_INCH)
     return written
+
+
+def _beside(statistics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the policy, the game's AI at its difficulty and the human record, by their titles."""
+    difficulty = statistics["episodes"][0].get("difficulty")
+    drivers = {f"the policy, {statistics['count']} episodes": statistics}
+    for name, other in statistics["baselines"].items():
+        if name == f"ai {difficulty}":
+            drivers[f"the game's AI, difficulty {difficulty}"] = other
+        elif name.startswith("human record"):
+            drivers["the human record, difficulty 3"] = other
+    return {
+        f"{title}, {one['lap_time_mean']:.1f} s" if one["lap_time_mean"] else title: one
+        for title, one in drivers.items()
+    }
 
 
 if __name__ == "__main__":

@@ -74,6 +74,18 @@ def test_curves_are_means_in_a_band(tmp_path: Path) -> None:
     assert (box.y0, box.y1) == (pytest.approx(0.0), pytest.approx(42.0))
 
 
+def test_lines_are_beside_those_of_the_ai_and_of_the_record() -> None:
+    [track] = report(True, [])["tracks"].values()  # type: ignore[attr-defined]
+    track["episodes"][0]["difficulty"] = 2
+    track["baselines"] = {name: {**track} for name in ("ai 0", "ai 2", "coach", "human record 3")}
+    track["baselines"]["ai 2"]["lap_time_mean"] = None
+    assert list(plot._beside(track)) == [
+        "the policy, 1 episodes, 30.0 s",
+        "the game's AI, difficulty 2",
+        "the human record, difficulty 3, 30.0 s",
+    ]
+
+
 def test_time_stands_still_between_a_stop_and_a_resume(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run", pause=100_000.0))
     assert figures._minutes(run)[::2].tolist() == [0, 1, 2, 2, 3]

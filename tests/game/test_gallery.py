@@ -47,6 +47,6 @@ def test_each_track_is_seen(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr
     picture = np.asarray(Image.open(path)).astype(float)
-    first, second = picture[:192, :256], picture[:192, 260:516]
+    first, second = picture[:216, :288], picture[:216, 292:580]
     assert min(first.std(), second.std()) > 10
     assert np.abs(first - second).mean() > 10
