@@ -30,7 +30,7 @@ COMMON = ["--simulator", "fake", "--track", "bends", "--action-set", "drive", "-
 COMMON += ["--num-envs", "4", "--spares", "0", "--random-start", "0", "--eval-steps", "0"]
 COMMON += ["--rollout-length", "16", "--minibatches", "2", "--imitation-batch", "32", "--quiet"]
 SMALL = ["--height", "12", "--width", "16", "--stack", "3", "--channels", "4", "--blocks", "0"]
-SMALL += ["0", "--stem-stride", "1", "2", "2", "--middle-stride", "1", "1", "1"]
+SMALL += ["0", "--stem-stride", "1", "2", "2", "--middle-stride", "1", "1", "1", "--colour", "grey"]
 
 
 def coach(seed: int = 0, spec: PolicySpec = COACH) -> Policy:
@@ -137,7 +137,7 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [([], "teacher = 'guide'"), (["--teacher", "coach"], "critic = 'frames'")],
+    [(["--teacher", "guide"], "teacher = 'guide'"), (["--critic", "frames"], "critic = 'frames'")],
 )
 def test_kickstarting_needs_a_policy_and_the_state(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]

@@ -1,12 +1,9 @@
 """Fewer triangles, on made-up surfaces."""
 
-import sys
-
 import numpy as np
 import pytest
 
 from kart_jax.game.engine import simplify, spm
-from kart_jax.game.errors import DataError
 
 
 def surface(bump: float, side: int = 20) -> spm.Buffer:
@@ -94,9 +91,3 @@ def test_foliage_that_hides_itself_is_thinned() -> None:
 def test_other_meshes_are_not_thinned() -> None:
     for whole in (surface(0.3), cards(20)):
         assert simplify.thinned(whole, 0.1) is whole
-
-
-def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fast_simplification", None)
-    with pytest.raises(DataError, match="pip install fast-simplification"):
-        simplify.simplified(surface(0.3), 0.05)
