@@ -29,7 +29,8 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (96, *SHAPE), dtype=np.uint8)
 def make_policy(**changes):
     """A policy of random variables, its logits far apart."""
     config = dataclasses.replace(CONFIG, **changes)
-    spec = PolicySpec(config, ActionSpec("multi_discrete", nvec=(2, 3)), SHAPE)
+    size = 4 if config.critic == "state" else 0
+    spec = PolicySpec(config, ActionSpec("multi_discrete", nvec=(2, 3)), SHAPE, size)
     rng = np.random.default_rng(1)
 
     def draw(path, leaf):
@@ -48,6 +49,12 @@ def make_policy(**changes):
 @pytest.fixture(scope="module")
 def policy():
     return make_policy()
+
+
+def test_a_critic_on_the_state_is_left_out():
+    policy = make_policy(critic="state", norm="none")
+    same = quantise(policy, FRAMES).act(FRAMES) == policy.act(FRAMES)
+    assert same.mean() > 0.9
 
 
 @pytest.mark.parametrize(
