@@ -96,7 +96,7 @@ def _input_scales(policy: Policy, frames: np.ndarray) -> Any:
     @jax.jit
     def scales(variables: Any, frames: jax.Array) -> Any:
         with nn.intercept_methods(_instead_of_convolutions(_record)):
-            seen = {"frames": frames, "critic": policy.has_value}
+            seen: dict[str, Any] = {"frames": frames, "critic": policy.has_value}
             return network.apply(variables, **seen, mutable=["scales"])[1]["scales"]
 
     chunks = (frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK))
