@@ -11,7 +11,6 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -68,25 +67,10 @@ def driving(track: str, height: int, width: int, scenery: Any) -> Iterator[Conne
         process.join()
 
 
-@dataclass
-class Comparison:
-    """What one track's two versions have in common, at one size."""
-
-    ratio: float
-    """Frames per second of processor time, lean to full: the median over the turns."""
-    full_ms: float
-    lean_ms: float
-    difference: float
-    """Of 255, on average over pixels and colours."""
-    changed: float
-    """Share of pixels."""
-    same_states: bool
-
-
 def compare(
     track: str, height: int, width: int, turns: int, frames: int
-) -> tuple[Comparison, np.ndarray]:
-    """Compare a track's two versions; return the frame in the middle, full and lean, as well."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Compare a track's two versions; return a row, and the frame in the middle, full and lean."""
     results: list[list[tuple[float, np.ndarray, np.ndarray]]] = []
     with (
         driving(track, height, width, "full") as full,
@@ -103,28 +87,16 @@ def compare(
     images = [np.concatenate([pair[side][1] for pair in results]) for side in (0, 1)]
     away = np.abs(images[0].astype(int) - images[1].astype(int))
     middle = len(images[0]) // 2
-    return Comparison(
-        ratio=float(median(seconds[:, 0] / seconds[:, 1])),
-        full_ms=float(seconds[:, 0].mean() * 1e3),
-        lean_ms=float(seconds[:, 1].mean() * 1e3),
-        difference=float(away.mean()),
-        changed=float((away.max(axis=-1) > CHANGED).mean()),
-        same_states=all(np.array_equal(pair[0][2], pair[1][2]) for pair in results),
-    ), np.concatenate([image[middle] for image in images], axis=1)
-
-
-def row(track: str, height: int, width: int, compared: Comparison) -> dict[str, Any]:
-    """Return a row of the table."""
     return {
         "track": track,
         "size": f"{width} x {height}",
-        "lean to full": compared.ratio,
-        "full ms": compared.full_ms,
-        "lean ms": compared.lean_ms,
-        "difference": compared.difference,
-        "changed": compared.changed,
-        "same states": compared.same_states,
-    }
+        "lean to full": float(median(seconds[:, 0] / seconds[:, 1])),
+        "full ms": float(seconds[:, 0].mean() * 1e3),
+        "lean ms": float(seconds[:, 1].mean() * 1e3),
+        "difference": float(away.mean()),
+        "changed": float((away.max(axis=-1) > CHANGED).mean()),
+        "same states": all(np.array_equal(pair[0][2], pair[1][2]) for pair in results),
+    }, np.concatenate([image[middle] for image in images], axis=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,11 +133,11 @@ def compare_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield a row for each track and size; write the pictures."""
     for track in expand_tracks(options.tracks):
         for height, width in SIZES:
-            compared, picture = compare(track, height, width, options.turns, options.frames)
+            row, picture = compare(track, height, width, options.turns, options.frames)
             if options.pictures:
                 options.pictures.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(options.pictures / f"{track}-{width}.png")
-            yield row(track, height, width, compared)
+            yield row
 
 
 if __name__ == "__main__":

@@ -133,7 +133,6 @@ class Cloner:
     def take_weights(self, policy: Policy) -> None:
         """Begin with the weights of a policy of the same shape."""
         self.variables = self._last = jax.tree.map(jnp.copy, policy.variables)
-        self._state = self._state[0], self._average.init(self.variables["params"])
 
     def take_critic(self, teacher: Policy) -> None:
         """Begin with the teacher's critic, if it has this network's layers, and leave it so."""
