@@ -39,7 +39,6 @@ def cards(count: int) -> spm.Buffer:
 
 
 def test_a_dense_surface_loses_triangles_within_the_tolerance() -> None:
-    pytest.importorskip("fast_simplification")
     whole = surface(0.3)
     simple = simplify.simplified(whole, 0.15)
     assert simple is not None
@@ -51,7 +50,6 @@ def test_a_dense_surface_loses_triangles_within_the_tolerance() -> None:
 
 
 def test_vertices_keep_what_belongs_to_them() -> None:
-    pytest.importorskip("fast_simplification")
     whole = surface(0.3)
     simple = simplify.simplified(whole, 0.15)
     assert simple is not None
@@ -74,7 +72,6 @@ def test_what_is_smaller_than_the_tolerance_is_left_out() -> None:
 
 
 def test_the_box_stays_the_same() -> None:
-    pytest.importorskip("fast_simplification")
     whole = surface(0.3)
     simple = simplify.in_the_same_box(whole, 0.15)
     assert len(simple.triangles) < len(whole.triangles)
