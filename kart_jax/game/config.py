@@ -31,7 +31,8 @@ class RaceConfig:
     simulator: Literal["supertuxkart", "fake"] = "supertuxkart"
     """The real game, or a small deterministic stand-in without graphics, for tests."""
     track: tuple[str, ...] = ("lighthouse",)
-    """Tracks to race on; one is drawn at each reset. On a command line, `all` stands for all."""
+    """Tracks to race on; one is drawn at each reset. Where a run has as many environments as
+    tracks, each keeps one. On a command line, `all` stands for all."""
     track_weights: tuple[float, ...] = ()
     """How often each track is drawn, in proportion; empty: all alike."""
     direction: Direction = "forward"

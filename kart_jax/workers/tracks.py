@@ -1,4 +1,4 @@
-"""Which environment races on which track, where a process keeps its track."""
+"""Which environment races on which track, where an environment keeps its track."""
 
 from dataclasses import replace
 
@@ -10,10 +10,12 @@ from kart_jax.game import RaceConfig
 def races_of(race: RaceConfig, first: int, count: int) -> list[RaceConfig]:
     """Return the races of environments, which the run counts from `first`.
 
-    Where nothing is drawn a process keeps its one track, so the environments take the tracks in
-    turn, each as often as its weight says; otherwise all draw from all of them.
+    The environments take the tracks in turn, each as often as its weight says, and keep them: to
+    begin on the same track takes milliseconds, to load another one seconds, and a process that
+    draws no frames cannot. Where there are more tracks than environments, and frames, all draw
+    from all tracks at each reset.
     """
-    if race.draws or len(race.track) == 1:
+    if len(race.track) == 1 or (race.draws and count < len(race.track)):
         return [race] * count
     weights = np.array(race.track_weights or [1.0] * len(race.track))
     weights /= weights.sum()

@@ -42,7 +42,8 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     An ended episode is followed by the next one's first frame in the same step. Infos
     are sent where episodes begin and end; per step only a byte is.
 
-    Without drawing, each environment keeps one track: they take those of `race` in turn.
+    Where it has as many environments as `race` has tracks, and without frames always, each keeps
+    one track: they take those of `race` in turn.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
                 float32 `[D]`.
             MemoryError: there is too little shared memory for the frames.
         """
-        env = make(races_of(race, first, 1)[0])
+        env = make(races_of(race, first, workers.num_envs)[0])
         space = env.observation_space
         self._stack_shape, state_size = _shapes(space)
         self.num_envs = workers.num_envs

@@ -21,7 +21,9 @@ from kart_jax.workers.tracks import races_of
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.faults import make_reporting
 
-RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=3)
+RACE = RaceConfig(
+    simulator="fake", track=("one", "two", "three", "four", "five"), action_set="drive", stack=3
+)
 MODES = [
     WorkerConfig(num_envs=4, groups=2),
     WorkerConfig(num_envs=4, groups=1),
@@ -122,6 +124,16 @@ def test_environments_that_do_not_draw_keep_one_track_each() -> None:
     assert kept == [["one", "two", "three", "one"]] * 3
     with KartVectorEnv(race, WorkerConfig(num_envs=2), seed=0, first=2) as envs:
         assert envs.reset()[1]["track"].tolist() == ["three", "one"]
+
+
+def test_environments_that_draw_keep_one_track_each_where_all_tracks_have_one() -> None:
+    race = replace(RACE, track=("one", "two", "three"))
+    with KartVectorEnv(race, WorkerConfig(num_envs=3), seed=0) as envs:
+        kept = [envs.reset(seed=seed)[1]["track"].tolist() for seed in range(3)]
+    assert kept == [["one", "two", "three"]] * 3
+    with KartVectorEnv(race, WorkerConfig(num_envs=2), seed=0) as envs:
+        drawn = {track for seed in range(9) for track in envs.reset(seed=seed)[1]["track"]}
+    assert drawn == {"one", "two", "three"}
 
 
 def test_tracks_are_kept_as_often_as_their_weights_say() -> None:
