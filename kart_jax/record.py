@@ -31,7 +31,7 @@ from kart_jax.files import check_output, expand_paths
 from kart_jax.game.actions import Controls
 from kart_jax.game.config import DIFFICULTIES, TICK
 from kart_jax.game.engine.catalogue import check_installed
-from kart_jax.game.engine.race import KartState
+from kart_jax.game.engine.world import KartState
 from kart_jax.play import describe_episode
 from kart_jax.validation import check, check_choice, check_seed
 

@@ -13,7 +13,7 @@ from kart_jax.config import PRESETS, race_of
 from kart_jax.evaluation.trials import STRAIGHT, Driver
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.actions import ACTION_SETS, Controls
-from kart_jax.game.engine.race import KartState
+from kart_jax.game.engine.world import KartState
 from kart_jax.game.env import KartEnv
 from kart_jax.imitation.demonstrations import guided_action
 from kart_jax.validation import UserError

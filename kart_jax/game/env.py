@@ -9,7 +9,8 @@ from kart_jax.game.actions import ACTION_SETS, Controls, check_action, mean_cont
 from kart_jax.game.centreline import CentreLine
 from kart_jax.game.config import RaceConfig
 from kart_jax.game.engine.catalogue import check_installed, check_track
-from kart_jax.game.engine.race import KartState, Race
+from kart_jax.game.engine.race import Race
+from kart_jax.game.engine.world import KartState
 from kart_jax.game.episode import Episode, ending
 from kart_jax.game.errors import GameError
 from kart_jax.game.guide import Guide

@@ -6,7 +6,7 @@ from typing import Any
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
 from kart_jax.game.config import RaceConfig
-from kart_jax.game.engine.race import KartState
+from kart_jax.game.engine.world import KartState
 from kart_jax.game.rewards import PAR_SPEED, Outcome
 
 CARRIED = 0.05

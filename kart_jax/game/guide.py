@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine, Place
-from kart_jax.game.engine.race import Item, KartState
+from kart_jax.game.engine.world import Item, KartState
 
 Point = npt.NDArray[np.float64]
 

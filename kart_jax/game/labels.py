@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.engine.race import Item, KartBody
+from kart_jax.game.engine.world import Item, KartBody
 
 LABELS = ("background", "road", "kart", "opponent", "box", "nitro", "hazard")
 """A pixel's label is its value divided by `SPACING`, in this order."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kart_jax.game.actions import Controls, FineActions
 from kart_jax.game.centreline import STRAY, CentreLine, Place
-from kart_jax.game.engine.race import Item, KartState
+from kart_jax.game.engine.world import Item, KartState
 from kart_jax.game.rewards import NOTHING
 from kart_jax.game.road import Road, RoadAhead
 

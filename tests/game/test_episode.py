@@ -9,7 +9,7 @@ import pytest
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine, Progress
-from kart_jax.game.engine.race import KartState
+from kart_jax.game.engine.world import KartState
 from kart_jax.game.episode import Episode, ending
 from kart_jax.game.rewards import Outcome
 

@@ -11,7 +11,7 @@ import pytest
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.engine.race import Item, KartState
+from kart_jax.game.engine.world import Item, KartState
 from kart_jax.game.fake import FakeKartEnv
 from kart_jax.game.guide import CLEARANCE, DRIFT_SPEED, FAST, GAIN, LOOK_AHEAD, SLOW, Guide
 from tests.helpers.tiny import RACE

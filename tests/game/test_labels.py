@@ -1,7 +1,7 @@
 import numpy as np
 
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.engine.race import Item, KartBody
+from kart_jax.game.engine.world import Item, KartBody
 from kart_jax.game.labels import LABELS, SPACING, label_pixels
 
 SIZE = np.array([0.8, 0.7, 1.4])

@@ -9,7 +9,7 @@ import pytest
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.engine.race import Item, KartState
+from kart_jax.game.engine.world import Item, KartState
 from kart_jax.game.road import Road
 from kart_jax.game.state import (
     AHEAD,
