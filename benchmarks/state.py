@@ -18,7 +18,7 @@ from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
 from kart_jax.game.env import KartEnv
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.groups import WorkerGroups
 
 NOTES = [
     "core_steps_s: steps of 0.1 s for each second of one core (processor time, so that other work "
@@ -92,7 +92,7 @@ def workers(track: str, count: int, seconds: float = 10.0) -> dict[str, Any]:
     )
     groups = 1 if count % 2 else 2
     rng = np.random.default_rng(0)
-    with KartVectorEnv(race, WorkerConfig(num_envs=count, groups=groups), seed=0) as envs:
+    with WorkerGroups(race, WorkerConfig(num_envs=count, groups=groups), seed=0) as envs:
         envs.start()
         size = count // groups
         envs.single_action_space.seed(0)

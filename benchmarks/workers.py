@@ -8,7 +8,7 @@ memory and Stable-Baselines3's `SubprocVecEnv` (needs the extra `peers`).
 
 Two more systems tell where time is lost. `bare in step` is the bare game where all processes wait
 for the slowest after each step, as in every vector environment. `kart_jax in groups` is
-`KartVectorEnv` as the trainer uses it: a group of workers goes on without waiting for the others.
+`WorkerGroups`, as the trainer uses it: a group goes on without waiting for the others.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from benchmarks.bare_game import BareGame
 from benchmarks.report import add_json, report, write_to
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.vector_env import KartVectorEnv
 
 ENDLESS = {"time_limit": 1e6, "stuck_seconds": 1e6, "wrong_way_seconds": 1e6}
@@ -43,7 +44,7 @@ def step_each(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> None:
         step(action)
 
 
-def step_in_groups(envs: KartVectorEnv, actions: np.ndarray) -> None:
+def step_in_groups(envs: WorkerGroups, actions: np.ndarray) -> None:
     """Each group is sent off again as soon as it has answered."""
     for t, action in enumerate([*actions, None]):
         for group, members in enumerate(envs.groups):
@@ -53,9 +54,9 @@ def step_in_groups(envs: KartVectorEnv, actions: np.ndarray) -> None:
                 envs.send(group, action[members.start : members.stop])
 
 
-def make_ours(race: RaceConfig, count: int, groups: int, stack: ExitStack) -> KartVectorEnv:
-    """Ours, with workers in so many groups."""
-    envs = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=groups), seed=0)
+def make_groups(race: RaceConfig, count: int, groups: int, stack: ExitStack) -> WorkerGroups:
+    """Ours, as the trainer uses them, in so many groups."""
+    envs = WorkerGroups(race, WorkerConfig(num_envs=count, groups=groups), seed=0)
     stack.callback(envs.close)
     return envs
 
@@ -65,7 +66,9 @@ def make_systems(race: RaceConfig, count: int, start: str, stack: ExitStack) -> 
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     make = partial(make_env, race)
-    systems: dict[str, Any] = {"kart_jax": make_ours(race, count, 1, stack)}
+    ours = KartVectorEnv(race, WorkerConfig(num_envs=count, groups=1), seed=0)
+    stack.callback(ours.close)
+    systems: dict[str, Any] = {"kart_jax": ours}
     systems["async"] = AsyncVectorEnv(
         [make] * count, context=start, autoreset_mode=AutoresetMode.SAME_STEP
     )
@@ -107,7 +110,7 @@ def compare_game(race: RaceConfig, counts: list[int], steps: int, rounds: int) -
                 name: partial(step_each, system.step) for name, system in systems.items()
             }
             if count > 1:
-                grouped = make_ours(race, count, 2, stack)
+                grouped = make_groups(race, count, 2, stack)
                 grouped.start()
                 runners["kart_jax in groups"] = partial(step_in_groups, grouped)
             rates: dict[str, list[float]] = {name: [] for name in runners}
@@ -143,7 +146,7 @@ def compare_buffering(count: int, steps: int, rounds: int) -> list[Any]:
     with ExitStack() as stack:
         envs = {}
         for groups in (1, 2):
-            envs[groups] = make_ours(SMALL, count, groups, stack)
+            envs[groups] = make_groups(SMALL, count, groups, stack)
             envs[groups].start()
         actions = np.ones((count, 2), int)
         rates: dict[int, list[float]] = {1: [], 2: []}
@@ -176,13 +179,13 @@ def compare_buffering(count: int, steps: int, rounds: int) -> list[Any]:
     return rows
 
 
-def step_all(envs: KartVectorEnv, actions: np.ndarray) -> None:
+def step_all(envs: WorkerGroups, actions: np.ndarray) -> None:
     """One step everywhere, of one group."""
     envs.send(0, actions)
     envs.receive(0)
 
 
-def overlap(envs: KartVectorEnv, actions: np.ndarray, pause: float) -> None:
+def overlap(envs: WorkerGroups, actions: np.ndarray, pause: float) -> None:
     """One step everywhere, each group sent off again as soon as its actions are there."""
     for group, members in enumerate(envs.groups):
         envs.receive(group)

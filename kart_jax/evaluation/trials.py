@@ -23,10 +23,10 @@ from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
 from kart_jax.game.start import DRAWN_SEEDS
 from kart_jax.imitation.demonstrations import guided_action
+from kart_jax.workers.batch import StepBatch
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.observer import Observer
-from kart_jax.workers.protocol import StepBatch, VectorAct
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.groups import WorkerGroups
+from kart_jax.workers.observer import Observer, VectorAct
 
 Driver = Literal["policy", "coach", "guide", "ai", "straight", "random"]
 
@@ -268,7 +268,7 @@ def _run_once(
         tickets = Path(folder) / "tickets"
         tickets.touch()
         make = partial(TrialEnv, list(trials), tickets, race)
-        with KartVectorEnv(trials[0].race(race), config, 0, make) as envs:
+        with WorkerGroups(trials[0].race(race), config, 0, make) as envs:
             groups = [_Group(race, batch) for batch in envs.start()]
             if trials[0].driver != "policy":
                 act = _ignored_act(envs)
@@ -281,7 +281,7 @@ def _run_once(
                     envs.send(group, act(one.observations()))
 
 
-def _ignored_act(envs: KartVectorEnv) -> VectorAct:
+def _ignored_act(envs: WorkerGroups) -> VectorAct:
     """Return a policy for drivers that ignore its actions."""
     space = envs.single_action_space
     shape = (len(envs.groups[0]), *(space.shape or ()))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls, closest_actions
-from kart_jax.workers.observer import Observer
-from kart_jax.workers.protocol import StepBatch, VectorAct
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.batch import StepBatch
+from kart_jax.workers.groups import WorkerGroups
+from kart_jax.workers.observer import Observer, VectorAct
 from kart_jax.workers.worker import MakeEnv
 
 
@@ -103,7 +103,7 @@ class _Current:
 class Demonstrator:
     """Drives in all environments, and collects episodes."""
 
-    def __init__(self, envs: KartVectorEnv, stack: int) -> None:
+    def __init__(self, envs: WorkerGroups, stack: int) -> None:
         """Begin an episode in every environment."""
         self._envs = envs
         batches = envs.start()

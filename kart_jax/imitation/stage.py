@@ -25,8 +25,8 @@ from kart_jax.policy.policy import Policy, PolicySpec
 from kart_jax.run_folder.folder import IMITATED
 from kart_jax.run_folder.source import load_teacher
 from kart_jax.training.signals import StopRequest
+from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.pool import derive_seed
-from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class _Imitation:
         guided_steps = 2 * share if self._done < self._guided_rounds else 0
         make_guided = self._teacher.environments(make, guided_steps)
         race = self._teacher.race(config.race)
-        with KartVectorEnv(race, config.workers, seed, make_guided) as envs:
+        with WorkerGroups(race, config.workers, seed, make_guided) as envs:
             with stop.interrupting():
                 demonstrator = Demonstrator(envs, race.stack)
             for number in self.rounds_left:

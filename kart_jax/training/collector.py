@@ -13,8 +13,8 @@ from kart_jax.ppo.update import Outcomes
 from kart_jax.training.learner import Actor, Learner
 from kart_jax.training.metrics import EpisodeCounter, Stopwatch
 from kart_jax.training.signals import StopRequest
-from kart_jax.workers.protocol import StepBatch
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.batch import StepBatch
+from kart_jax.workers.groups import WorkerGroups
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Collector:
 
     def __init__(
         self,
-        envs: KartVectorEnv,
+        envs: WorkerGroups,
         learner: Learner,
         rollouts: Sequence[Rollout],
         stopwatch: Stopwatch,

@@ -23,8 +23,8 @@ from kart_jax.training.run import Run
 from kart_jax.training.signals import Interrupted
 from kart_jax.training.snapshot import Snapshots
 from kart_jax.workers.errors import WorkersLostError
+from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.pool import derive_seed
-from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import MakeEnv
 
 
@@ -52,7 +52,7 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
     # A resumed run has other races than those before.
     seed = derive_seed(config.run.seed, step) if step else config.run.seed
     first = processes.index * workers.num_envs
-    with KartVectorEnv(config.race, workers, seed, make, first) as envs:
+    with WorkerGroups(config.race, workers, seed, make, first) as envs:
         trainer = processes.together(lambda: Trainer(run, envs, first, step))
         with contextlib.closing(trainer.records):
             return trainer.train(source)
@@ -84,7 +84,7 @@ class Pending:
 class Trainer:
     """One run: `train` is its course, and the methods after it are the steps, in order."""
 
-    def __init__(self, run: Run, envs: KartVectorEnv, first: int, step: int) -> None:
+    def __init__(self, run: Run, envs: WorkerGroups, first: int, step: int) -> None:
         """Make all parts; `begin` restores them.
 
         Args:

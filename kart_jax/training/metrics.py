@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.batch import StepBatch
 
 EPISODES = 100
 """Episodes that the running means are taken over."""

@@ -1,11 +1,16 @@
 """A group's observations, assembled from its step batches."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
+from kart_jax.workers.batch import StepBatch
 from kart_jax.workers.frame_stack import VectorFrameStack
-from kart_jax.workers.protocol import StepBatch
+
+VectorAct = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
+"""Takes a group's observations by name (`frames [G, T, H, W, C]`, `state [G, D]`) and returns
+actions `[G, ...]`."""
 
 
 class Observer:

@@ -46,7 +46,7 @@ def accepted(answers: list[Any]) -> list[Any]:
 
 
 class Pool(Protocol):
-    """What `KartVectorEnv` steps."""
+    """What `WorkerGroups` steps."""
 
     slots: Slots
     losses: int

@@ -9,8 +9,7 @@ import os
 import pickle
 import socket
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
@@ -23,41 +22,6 @@ STEP = b"s"
 DONE = b"."
 OBJECT = b"o"
 """Marks a longer message: its length in 8 bytes and a pickle follow."""
-VectorAct = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
-"""Takes a group's observations by name (`frames [G, T, H, W, C]`, `state [G, D]`) and returns
-actions `[G, ...]`."""
-
-
-@dataclass(frozen=True)
-class StepBatch:
-    """What one group of G environments returned; read-only, and never overwritten.
-
-    Frames or states are None where `RaceConfig.observation` leaves them out.
-    """
-
-    frames: NDArray[np.uint8] | None
-    """`[G, H, W, C]`: the newest frames; after an episode's end, the next one's first."""
-    final_frames: NDArray[np.uint8] | None
-    """`[G, H, W, C]`: the last frame of an episode that ended; zeros elsewhere."""
-    states: NDArray[np.float32] | None
-    """`[G, D]`: the newest states, as `frames`."""
-    final_states: NDArray[np.float32] | None
-    """`[G, D]`: the last states of episodes that ended, as `final_frames`."""
-    rewards: NDArray[np.float32]
-    """`[G]`"""
-    terminated: NDArray[np.bool_]
-    """`[G]`"""
-    truncated: NDArray[np.bool_]
-    """`[G]`"""
-    first: NDArray[np.bool_]
-    """`[G]`: `frames` and `states` hold the first of an episode."""
-    lost: NDArray[np.bool_]
-    """`[G]`: the worker was lost in this step and replaced: reward 0, truncated, and
-    the final frame and state are the last that were seen of the episode."""
-    final_infos: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """The last info of episodes that ended, by place in the group; no lost ones."""
-    reset_infos: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """The first info of episodes that began, by place in the group."""
 
 
 @dataclass(frozen=True)

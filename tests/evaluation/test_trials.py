@@ -12,7 +12,7 @@ import pytest
 from kart_jax.evaluation.trials import STRAIGHT, Trial, TrialResult, make_trial, run_trials
 from kart_jax.game.actions import ACTION_SETS, Controls
 from kart_jax.game.start import DRAWN_SEEDS, draw_start
-from kart_jax.workers.protocol import VectorAct
+from kart_jax.workers.observer import VectorAct
 from tests.helpers.tiny import RACE
 
 TRIALS = [

@@ -13,7 +13,7 @@ from kart_jax.game.actions import ACTION_SETS, closest_actions
 from kart_jax.game.fake import FakeKartEnv
 from kart_jax.imitation.demonstrations import Demonstrator, Episode, GuidedEnv
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.groups import WorkerGroups
 from tests.helpers.tiny import RACE
 
 SHORT = replace(RACE, time_limit=3.0)
@@ -28,7 +28,7 @@ def straight_on(seen: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 
 def drive(guided_steps: int, steps: int) -> list[Episode]:
     make = partial(GuidedEnv, make_env, guided_steps, False)
-    with KartVectorEnv(SHORT, WORKERS, 0, make) as envs:
+    with WorkerGroups(SHORT, WORKERS, 0, make) as envs:
         return Demonstrator(envs, SHORT.stack).drive(straight_on, steps)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kart_jax.training.metrics import EPISODES, EpisodeCounter, EpisodeWindow, Stopwatch
-from kart_jax.workers.protocol import StepBatch
+from kart_jax.workers.batch import StepBatch
 
 
 def episode(**changes: Any) -> dict[str, Any]:

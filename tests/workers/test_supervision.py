@@ -14,12 +14,13 @@ import pytest
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.fake import FakeKartEnv
+from kart_jax.workers.batch import StepBatch
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLostError, WorkersLostError
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.process import WorkerProcess
-from kart_jax.workers.protocol import MemoryLayout, StepBatch
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.protocol import MemoryLayout
+from kart_jax.workers.groups import WorkerGroups
 from tests.helpers.faults import make_broken, make_misbehaving, shared_memory
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=1)
@@ -56,7 +57,7 @@ def test_a_worker_that_dies_before_it_is_told_anything_is_lost_like_any_other(
 class Mirror:
     """The same races in this process: what every transition must be."""
 
-    def __init__(self, envs: KartVectorEnv) -> None:
+    def __init__(self, envs: WorkerGroups) -> None:
         self.envs = envs
         self.races = [FakeKartEnv(RACE) for _ in range(envs.num_envs)]
         self.incarnations = [0] * envs.num_envs
@@ -121,18 +122,18 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def pids(envs: KartVectorEnv) -> list[int]:
+def pids(envs: WorkerGroups) -> list[int]:
     return [process.pid for process in envs._pool._processes]  # type: ignore[attr-defined]
 
 
-def spare_pids(envs: KartVectorEnv) -> list[int]:
+def spare_pids(envs: WorkerGroups) -> list[int]:
     return [process.pid for process in envs._pool._spares]  # type: ignore[attr-defined]
 
 
 def test_every_fault_in_step_and_reset(faults: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One worker is lost to each; the other's transitions go on as if nothing happened."""
     workers = WorkerConfig(num_envs=2, step_timeout=2.0, spares=0)
-    with KartVectorEnv(RACE, workers, SEED, make_misbehaving) as envs:
+    with WorkerGroups(RACE, workers, SEED, make_misbehaving) as envs:
         mirror = Mirror(envs)
         for number, (command, fault) in enumerate(
             (command, fault) for command in ("step", "reset") for fault in CAUSES
@@ -159,7 +160,7 @@ def test_every_fault_at_start(faults: Path, caplog: pytest.LogCaptureFixture, co
     for fault in CAUSES:
         (faults / f"{command}-{fault}").touch()
     workers = WorkerConfig(num_envs=2, start_timeout=8.0, spares=0, max_losses=4)
-    with KartVectorEnv(RACE, workers, SEED, make_misbehaving) as envs:
+    with WorkerGroups(RACE, workers, SEED, make_misbehaving) as envs:
         (batch, other) = envs.start()
         assert batch.first.all()
         assert other.first.all()
@@ -173,7 +174,7 @@ def test_every_fault_at_start(faults: Path, caplog: pytest.LogCaptureFixture, co
 
 
 def test_all_workers_at_once_while_idle_and_while_stepping() -> None:
-    with KartVectorEnv(RACE, WorkerConfig(num_envs=3, groups=1), SEED) as envs:
+    with WorkerGroups(RACE, WorkerConfig(num_envs=3, groups=1), SEED) as envs:
         mirror = Mirror(envs)
         mirror.step()
         for pid in pids(envs):
@@ -191,7 +192,7 @@ def test_all_workers_at_once_while_idle_and_while_stepping() -> None:
 
 def test_spares_take_over_and_are_themselves_replaced() -> None:
     """Losses in turn, two at once of which one finds a spare, and a spare that has died."""
-    with KartVectorEnv(RACE, WorkerConfig(num_envs=3, groups=1), SEED) as envs:
+    with WorkerGroups(RACE, WorkerConfig(num_envs=3, groups=1), SEED) as envs:
         mirror = Mirror(envs)
         for victims in ([0], [0], [1, 2]):
             spare = spare_pids(envs)
@@ -213,7 +214,7 @@ def test_spares_take_over_and_are_themselves_replaced() -> None:
 
 
 def test_a_worker_lost_while_states_are_saved() -> None:
-    with KartVectorEnv(RACE, WorkerConfig(num_envs=2), SEED) as envs:
+    with WorkerGroups(RACE, WorkerConfig(num_envs=2), SEED) as envs:
         mirror = Mirror(envs)
         os.kill(pids(envs)[1], signal.SIGKILL)
         states = envs.get_states()
@@ -227,7 +228,7 @@ def test_a_worker_lost_while_states_are_saved() -> None:
 def test_two_hundred_kills_lose_and_repeat_no_transition() -> None:
     """At random moments, also in the middle of a step and of a start."""
     workers = WorkerConfig(num_envs=8, groups=2)
-    with KartVectorEnv(RACE, workers, SEED) as envs:
+    with WorkerGroups(RACE, workers, SEED) as envs:
         mirror = Mirror(envs)
         rng = np.random.default_rng(1)
         kills = 0
@@ -249,7 +250,7 @@ def test_two_hundred_kills_lose_and_repeat_no_transition() -> None:
 
 def test_hopeless_workers_stop_the_run(faults: Path) -> None:
     before = children()
-    envs = KartVectorEnv(RACE, WorkerConfig(num_envs=2, max_losses=2), SEED, make_broken)
+    envs = WorkerGroups(RACE, WorkerConfig(num_envs=2, max_losses=2), SEED, make_broken)
     with envs, pytest.raises(WorkersLostError, match="max_losses = 2") as raised:
         envs.start()
     assert "RuntimeError: this machine is cursed" in str(raised.value)
@@ -259,7 +260,7 @@ def test_hopeless_workers_stop_the_run(faults: Path) -> None:
 
 def test_closing_ends_workers_that_hang_and_ignore_sigterm(faults: Path) -> None:
     workers = WorkerConfig(num_envs=3, groups=1, spares=0)
-    envs = KartVectorEnv(RACE, workers, SEED, make_misbehaving)
+    envs = WorkerGroups(RACE, workers, SEED, make_misbehaving)
     envs.start()
     processes = [psutil.Process(pid) for pid in pids(envs)]
     for number in range(3):
@@ -284,15 +285,16 @@ import os, signal, sys, time, numpy as np
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background ignores it
 from kart_jax.game import RaceConfig
 from kart_jax.workers.config import WorkerConfig
-from kart_jax.workers.vector_env import KartVectorEnv
+from kart_jax.workers.groups import WorkerGroups
 from tests.helpers.faults import make_misbehaving
 os.environ["TRAINER"] = str(os.getpid())
 race = RaceConfig(simulator="fake", action_set="drive")
-envs = KartVectorEnv(race, WorkerConfig(num_envs=3, groups=1), 0, make_misbehaving)
-envs.reset()
+envs = WorkerGroups(race, WorkerConfig(num_envs=3, groups=1), 0, make_misbehaving)
+envs.start()
 open(os.path.join(os.environ["FAULTS"], "step-sleep"), "w").close()
 print(*(process.pid for process in envs._pool._processes), flush=True)
-envs.step(np.ones((3, 2), int))
+envs.send(0, np.ones((3, 2), int))
+envs.receive(0)
 """
 
 
@@ -332,7 +334,7 @@ def test_the_real_game_is_replaced() -> None:
     before = children()
     race = RaceConfig(action_set="drive", stack=2)
     workers = WorkerConfig(num_envs=2, step_timeout=20.0)
-    with KartVectorEnv(race, workers, SEED) as envs:
+    with WorkerGroups(race, workers, SEED) as envs:
         envs.start()
         for fatal in (signal.SIGSEGV, None):
             if fatal is not None:
