@@ -17,10 +17,10 @@ from kart_jax.game.fake import FakeKartEnv
 from kart_jax.workers.batch import StepBatch
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.errors import WorkerLostError, WorkersLostError
+from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.process import WorkerProcess
 from kart_jax.workers.protocol import MemoryLayout
-from kart_jax.workers.groups import WorkerGroups
 from tests.helpers.faults import make_broken, make_misbehaving, shared_memory
 
 RACE = RaceConfig(simulator="fake", track=("one", "two"), action_set="drive", stack=1)

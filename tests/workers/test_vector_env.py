@@ -1,20 +1,16 @@
-"""The vector environment: its interface, its frames, its order of calls."""
+"""The vector environment: Gymnasium's interface, its frames, its order of calls."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.error import (
-    AlreadyPendingCallError,
-    ClosedEnvironmentError,
-    NoAsyncCallError,
-    ResetNeeded,
-)
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.pool import derive_seed
 from kart_jax.workers.protocol import MemoryLayout
 from kart_jax.workers.tracks import races_of
@@ -105,11 +101,12 @@ def test_states_travel_with_or_without_frames(observation: Any, mode: WorkerConf
                 np.testing.assert_equal(ours_infos["final_obs"][env], their_infos["final_obs"][env])
                 ended += 1
         assert ended >= 4
-        envs.reset(seed=3)
+    with WorkerGroups(race, mode, seed=3) as groups:
+        groups.start()
         for action, after in zip(taken, seen[1:], strict=True):
-            for group, members in enumerate(envs.groups):
-                envs.send(group, action[members.start : members.stop])
-                batch = envs.receive(group)
+            for group, members in enumerate(groups.groups):
+                groups.send(group, action[members.start : members.stop])
+                batch = groups.receive(group)
                 assert batch.states is not None
                 states = after if observation == "state" else after["state"]
                 np.testing.assert_array_equal(batch.states, states[members.start : members.stop])
@@ -153,50 +150,6 @@ def test_same_seed_same_race_and_reset_starts_over(envs: KartVectorEnv) -> None:
     assert len({frame.tobytes() for frame in other}) == 4  # each environment its own seed
 
 
-def test_groups_and_steps_see_the_same(envs: KartVectorEnv) -> None:
-    """The trainer's interface gives the newest frames of Gymnasium's."""
-    rng = np.random.default_rng(0)
-    taken = [actions(rng) for _ in range(70)]
-    stacks = [envs.reset(seed=1)[0], *(envs.step(action)[0] for action in taken)]
-    envs.reset(seed=1)
-    size = 4 // len(envs.groups)
-    for action, stack in zip(taken, stacks[1:], strict=True):
-        for group, members in enumerate(envs.groups):
-            envs.send(group, action[members.start : members.stop])
-        for group, members in enumerate(envs.groups):
-            batch = envs.receive(group)
-            assert batch.frames.shape == (size, 48, 64, 1)
-            np.testing.assert_array_equal(batch.frames, stack[members.start : members.stop, -1])
-            np.testing.assert_array_equal(batch.first, batch.terminated | batch.truncated)
-            assert len(batch.final_infos) == batch.first.sum()
-            assert not batch.lost.any()
-
-
-def test_start_is_all_first_frames(envs: KartVectorEnv) -> None:
-    batches = envs.start()
-    assert len(batches) == len(envs.groups)
-    for batch in batches:
-        assert batch.first.all()
-        assert not (batch.terminated | batch.truncated | batch.lost).any()
-        assert batch.final_infos == {}
-
-
-def test_a_batch_is_never_overwritten(envs: KartVectorEnv) -> None:
-    kept = envs.start()
-    before = [batch.frames.copy() for batch in kept]
-    for _ in range(5):
-        for group, members in enumerate(envs.groups):
-            envs.send(group, np.ones((len(members), 2), int))
-            envs.receive(group)
-    envs._pool.slots.frames[:] = 99
-    envs._pool.slots.rewards[:] = 99
-    for batch, frames in zip(kept, before, strict=True):
-        np.testing.assert_array_equal(batch.frames, frames)
-        assert batch.rewards.max() == 0
-        with pytest.raises(ValueError, match="read-only"):
-            batch.frames[:] = 0
-
-
 def test_no_stack_holds_a_frame_from_before_a_reset(envs: KartVectorEnv) -> None:
     envs.reset()
     since = np.zeros(4, int)
@@ -209,47 +162,20 @@ def test_no_stack_holds_a_frame_from_before_a_reset(envs: KartVectorEnv) -> None
             assert (first == first[0]).all()
 
 
-@pytest.mark.parametrize("mode", MODES, ids=IDS)
-def test_calls_out_of_order(mode: WorkerConfig) -> None:
-    envs = KartVectorEnv(RACE, mode, seed=0)
-    size = 4 // len(envs.groups)
-    action = np.ones((size, 2), int)
-    with pytest.raises(ResetNeeded, match="first step"):
-        envs.send(0, action)
-    with pytest.raises(NoAsyncCallError, match="group 0"):
-        envs.receive(0)
-    with pytest.raises(ResetNeeded, match="first"):
-        envs.step(np.ones((4, 2), int))
+def test_calls_out_of_order() -> None:
+    envs = KartVectorEnv(RACE, MODES[0], seed=0)
+    action = np.ones((4, 2), int)
+    for call in (lambda: envs.step(action), envs.render):
+        with pytest.raises(ResetNeeded, match="call `reset`"):
+            call()
     envs.reset()
-    with pytest.raises(ValueError, match=r"shape \(3, 2\).*takes"):
-        envs.send(0, np.ones((3, 2), int))
     with pytest.raises(ValueError, match="shape"):
         envs.step(np.ones((4,), int))
-    with pytest.raises(TypeError, match="Cannot cast"):
-        envs.send(0, action * 0.5)
-    envs.send(0, action)
-    for call in (lambda: envs.send(0, action), envs.start, envs.get_states):
-        with pytest.raises(AlreadyPendingCallError):
-            call()
-    envs.receive(0)
     envs.close()
     envs.close()  # twice does no harm
-    for call in (envs.start, lambda: envs.send(0, action), lambda: envs.receive(0)):
+    for call in (envs.reset, lambda: envs.step(action), lambda: envs.get_attr("config")):
         with pytest.raises(ClosedEnvironmentError):
             call()
-
-
-def test_states_resume_exactly(envs: KartVectorEnv) -> None:
-    rng = np.random.default_rng(2)
-    envs.reset()
-    for _ in range(40):
-        envs.step(actions(rng))
-    states, later = envs.get_states(), [actions(rng) for _ in range(70)]
-    first = [envs.step(action)[1:4] for action in later]
-    envs.set_states(states)
-    again = [envs.step(action)[1:4] for action in later]
-    np.testing.assert_array_equal(first, again)
-    assert np.array(first)[:, 1:].any()  # episodes ended, so the draws of resets came back too
 
 
 def test_options_reach_every_environment(envs: KartVectorEnv) -> None:
