@@ -1,5 +1,7 @@
 """The vector environment: Gymnasium's interface, its frames, its order of calls."""
 
+import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -181,6 +183,24 @@ def test_calls_out_of_order() -> None:
 def test_options_reach_every_environment(envs: KartVectorEnv) -> None:
     _, infos = envs.reset(options={"track": "two"})
     assert list(infos["track"]) == ["two"] * 4
+
+
+def test_a_lost_worker_ends_the_episode_with_what_was_seen_last() -> None:
+    race = replace(RACE, observation="both")
+    with KartVectorEnv(race, WorkerConfig(num_envs=2, spares=0), seed=0) as envs:
+        envs.reset()
+        before, *_ = envs.step(actions(np.random.default_rng(0), 2))
+        pool: Any = envs._workers._pool
+        os.kill(pool._processes[1].pid, signal.SIGKILL)
+        after, rewards, terminated, truncated, infos = envs.step(np.ones((2, 2), int))
+    assert truncated.tolist() == [False, True]
+    assert not terminated.any()
+    assert rewards[1] == 0.0
+    assert infos["final_info"]["lost"].tolist() == [False, True]
+    final = infos["final_obs"][1]
+    np.testing.assert_array_equal(final["frames"][-1], before["frames"][1, -1])
+    np.testing.assert_array_equal(final["state"], before["state"][1])
+    assert (after["frames"][1] == after["frames"][1, 0]).all()
 
 
 @pytest.mark.parametrize("action_set", ["full", "reduced", "discrete", "continuous"])
