@@ -9,7 +9,6 @@ measured in turns in one process. On the CPU int8 convolutions are matrix produc
 have XLA's own convolution instead.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, count, islice
@@ -20,8 +19,9 @@ import gymnasium
 import jax
 import numpy as np
 
+from benchmarks.command import make_parser, one_line_errors
 from benchmarks.network import best_ms
-from benchmarks.report import add_json, report, write_to
+from benchmarks.report import report, write_to
 from kart_jax import load_policy
 from kart_jax.config import race_of
 from kart_jax.evaluation.drivers import drive
@@ -58,14 +58,14 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Race, calibrate, compare, print and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
+    parser = make_parser("int8", __doc__)
     parser.add_argument("policy", help="a run, a checkpoint, or a shipped policy's name")
     parser.add_argument("--stacks", type=int, default=400, help="to calibrate, and to compare, on")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    add_json(parser)
     options = parser.parse_args(arguments)
-    write_to(options.json)
+    with one_line_errors():
+        write_to(options.json)
     prepare_jax()
 
     policy = load_policy(options.policy)

@@ -13,14 +13,14 @@ Prints where each ended and how long it took to get there, and writes the curves
 `results/learning-curves.json` and `results/learning.png`.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import RESULTS, add_json, machine, report, write, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import RESULTS, machine, report, write, write_to
 from benchmarks.runs import Line, load_peer, ppo_alone, train_ours
 from kart_jax.cli.options import parse
 
@@ -139,23 +139,15 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train both, print where they ended, write the curves."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.learning",
-        allow_abbrev=False,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("learning", __doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ppo-alone", action="store_true", help="kart_jax without imitation, too")
     parser.add_argument("--beat", type=float, metavar="SECONDS", help="a lap time to reach")
-    add_json(parser)
     options, passed_on = parser.parse_known_args(arguments)
-    try:
+    with one_line_errors():
         write_to(options.json)
         curves = compare(passed_on, options.minutes, options.seeds, options.ppo_alone)
-    except (ValueError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
     means = "means over a round of imitation (greedy) or the last 100 episodes (sampled)"
     report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
     notes = [f"minutes from the start of the process, of {options.minutes:g}, to {means}"]

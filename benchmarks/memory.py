@@ -10,7 +10,6 @@ ahead of time, which needs the `libtpu` package and takes minutes. The figures a
 another one's differ.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.config import PRESETS, TrainConfig
 from kart_jax.ppo.agent import Agent
 from kart_jax.ppo.update import PPO, Batch, Schedules, TrainState
@@ -87,14 +87,14 @@ def sizes_gb(compiled: Any) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compile, print and write the analysis."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser = make_parser("memory", __doc__)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--microbatch", type=int, help="observations at once; default: all")
     parser.add_argument("--platform", choices=["cpu", "gpu", "tpu"], default=jax.default_backend())
     parser.add_argument("--topology", default="v5p:2x2x1", help="of the TPU to compile for")
-    add_json(parser)
     options = parser.parse_args(arguments)
-    write_to(options.json)
+    with one_line_errors():
+        write_to(options.json)
     device = device_for(options.platform, options.topology)
     rows: list[dict[str, Any]] = []
     row: dict[str, Any]

@@ -10,7 +10,6 @@ wait for each other, `taskset -c 0` with `--cpu-time` compares what each side it
 Accelerators have a command of their own, `python -m benchmarks.accelerator`.
 """
 
-import argparse
 import dataclasses
 import os
 import time
@@ -23,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.policy import network as network_module
 from kart_jax.policy.config import CPU, NetworkConfig, Norm
 from kart_jax.policy.convolution import native
@@ -137,16 +137,16 @@ def compare_on_cpu(size: str, norm: Norm | None, batch: int, best: Best) -> list
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
+    parser = make_parser("network", __doc__)
     prepare_jax()
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["cpu", "middle"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--norm", choices=NORMS, help="by default the size's own")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's time alone")
-    add_json(parser)
     options = parser.parse_args(arguments)
-    write_to(options.json)
+    with one_line_errors():
+        write_to(options.json)
     if jax.default_backend() != "cpu":
         raise SystemExit("error: this compares on CPUs; here: python -m benchmarks.accelerator")
     clock = time.process_time if options.cpu_time else time.perf_counter

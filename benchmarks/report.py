@@ -1,6 +1,5 @@
 """Tables on the screen and JSON beside it, with the machine they were measured on."""
 
-import argparse
 import importlib.metadata
 import json
 import os
@@ -36,13 +35,6 @@ def machine() -> dict[str, Any]:
         "versions": versions,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the option that all benchmarks have; what it names goes to `write_to`."""
-    parser.add_argument(
-        "--json", type=Path, help="write all of this run to this file, not to benchmarks/results/"
-    )
 
 
 def write_to(path: Path | None) -> None:

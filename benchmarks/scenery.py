@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.engine.catalogue import expand_tracks
@@ -101,23 +102,15 @@ def compare(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare tracks, print a table, write JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scenery",
-        allow_abbrev=False,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("scenery", __doc__)
     parser.add_argument("--tracks", nargs="+", default=["all"])
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--frames", type=int, default=20, help="in each turn")
     parser.add_argument("--pictures", type=Path, help="a folder for pictures, full beside lean")
-    add_json(parser)
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors():
         write_to(options.json)
         rows = list(compare_all(options))
-    except (ValueError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
     notes = [
         "lean to full: frames per second of one core, the median over turns",
         f"difference: mean over pixels and colours, of 255; changed: share of pixels with a colour "

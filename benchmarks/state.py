@@ -3,7 +3,6 @@
 Usage: python -m benchmarks.state [--track TRACK] [--rounds N] [--workers N ...]
 """
 
-import argparse
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
 from kart_jax.game.env import KartEnv
@@ -112,13 +112,13 @@ def workers(track: str, count: int, seconds: float = 10.0) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and write what the module's docstring says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser("state", __doc__)
     parser.add_argument("--track", default="lighthouse")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="*", default=[2, 8, 16])
-    add_json(parser)
     options = parser.parse_args()
-    write_to(options.json)
+    with one_line_errors():
+        write_to(options.json)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         rows = pool.submit(environment, options.track, options.rounds).result()

@@ -8,7 +8,6 @@ the track at each of so many resets in one process and prints how its resident m
 status 1 if by 10% or more.
 """
 
-import argparse
 import math
 import statistics
 import sys
@@ -22,7 +21,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import Progress
@@ -152,18 +152,14 @@ def memory_growth(tracks: Sequence[str], resets: int) -> float:
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.tracks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("tracks", __doc__)
     parser.add_argument("--tracks", nargs="+", default=list(catalogue.race_tracks()))
     parser.add_argument("--resets", type=int, default=0, help="measure memory instead")
-    add_json(parser)
     arguments = parser.parse_args()
-    write_to(arguments.json)
-    for track in arguments.tracks:
-        catalogue.check_track(track, reverse=True)
+    with one_line_errors():
+        write_to(arguments.json)
+        for track in arguments.tracks:
+            catalogue.check_track(track, reverse=True)
     if arguments.resets:
         if arguments.resets <= 2 * len(arguments.tracks):
             parser.error("--resets must be more than two for each track")

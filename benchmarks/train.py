@@ -9,7 +9,6 @@ first update is left out.
 which share the processor's cores, so that no time can be gained.
 """
 
-import argparse
 import os
 import statistics
 import time
@@ -21,7 +20,8 @@ import jax
 import numpy as np
 
 from benchmarks.bare_game import BareGame
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from benchmarks.runs import Line, load_peer, ppo_alone, train_ours
 from kart_jax.cli.options import parse
 from kart_jax.config import TrainConfig
@@ -158,27 +158,19 @@ def compare_devices(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts named on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.train",
-        allow_abbrev=False,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("train", __doc__)
     parser.add_argument("parts", nargs="+", choices=["speed", "devices"])
     parser.add_argument("--seconds", type=float, default=60.0, help="of each run of `speed`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--updates", type=int, default=5, help="of each run of `devices`")
-    add_json(parser)
     options, passed_on = parser.parse_known_args(arguments)
-    try:
+    with one_line_errors():
         write_to(options.json)
         if "speed" in options.parts:
             compare_speed(passed_on, options.seconds, options.rounds)
         if "devices" in options.parts:
             compare_devices(passed_on, options.devices, options.updates, options.rounds)
-    except (ValueError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

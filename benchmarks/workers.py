@@ -11,7 +11,6 @@ for the slowest after each step, as in every vector environment. `kart_jax in gr
 `WorkerGroups`, as the trainer uses it: a group goes on without waiting for the others.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -23,7 +22,8 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from benchmarks.bare_game import BareGame
-from benchmarks.report import add_json, report, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import report, write_to
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.groups import WorkerGroups
@@ -226,14 +226,14 @@ def compare_fake(counts: list[int], steps: int, rounds: int) -> list[Any]:
 
 def main() -> None:
     """Run the parts named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser("workers", __doc__)
     parts = ["small", "large", "buffering", "fake"]
     parser.add_argument("parts", nargs="+", choices=parts)
     parser.add_argument("--counts", type=int, nargs="+", help="numbers of workers")
     parser.add_argument("--rounds", type=int, default=5)
-    add_json(parser)
     arguments = parser.parse_args()
-    write_to(arguments.json)
+    with one_line_errors():
+        write_to(arguments.json)
     rounds = arguments.rounds
     if "small" in arguments.parts:
         rows = compare_game(SMALL, arguments.counts or [1, 2, 4], 60, rounds)

@@ -10,7 +10,6 @@ follows from operations and bytes, given a device's rate of bfloat16 matrix prod
 it that is hoped for, and its memory's bandwidth.
 """
 
-import argparse
 import signal
 import sys
 import time
@@ -20,7 +19,8 @@ from typing import Any
 
 from benchmarks.accelerator.parts import PARTS, Part
 from benchmarks.accelerator.process import run
-from benchmarks.report import RESULTS, add_json, report, save, write_to
+from benchmarks.command import make_parser, one_line_errors
+from benchmarks.report import RESULTS, report, save, write_to
 
 
 def measure(part: Part, small: bool, slack: float) -> list[dict[str, Any]]:
@@ -42,11 +42,7 @@ def measure(part: Part, small: bool, slack: float) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts one after the other."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accelerator",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("accelerator", __doc__)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--small", action="store_true", help="small sizes, as without accelerator")
     parser.add_argument("--slack", type=float, default=1.0, help="times the limits: a busy machine")
@@ -54,13 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tflops", type=float, default=989.0, help="by default an H100's, dense")
     parser.add_argument("--share", type=float, default=0.6, help="of --tflops, from 0 to 1")
     parser.add_argument("--bandwidth", type=float, default=3.35, help="of memory, TB/s")
-    add_json(parser)
     options = parser.parse_args(arguments)
     RESULTS.mkdir(exist_ok=True)
-    try:
+    with one_line_errors():
         write_to(options.json or RESULTS / "accelerator.json")
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
     if options.expect:
         from benchmarks.accelerator.expectations import expect
 
