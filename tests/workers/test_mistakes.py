@@ -17,6 +17,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from kart_jax.game import RaceConfig, make_env
 from kart_jax.game.fake import FakeKartEnv
 from kart_jax.workers.config import WorkerConfig
+from kart_jax.workers.tracks import races_of
 from kart_jax.workers.vector_env import KartVectorEnv
 from kart_jax.workers.worker import check_importable
 
@@ -86,7 +87,8 @@ def test_a_seed_is_one_number(envs: KartVectorEnv, seed: Any) -> None:
 def test_what_loggers_ask_for_is_there(envs: KartVectorEnv) -> None:
     envs.reset(seed=0)
     assert envs.spec is None
-    assert envs.get_attr("config") == (replace(RACE, stack=1),) * 4
+    races = [replace(race, stack=1) for race in races_of(RACE, 0, 4)]
+    assert list(envs.get_attr("config")) == races
     envs.set_attr("render_mode", ["rgb_array", None, "rgb_array", None])
     assert envs.get_attr("render_mode") == ("rgb_array", None, "rgb_array", None)
     assert [image is None for image in envs.call("render")] == [False, True, False, True]
