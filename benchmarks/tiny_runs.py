@@ -27,7 +27,7 @@ TINY = [
     *("--minibatches", "2", "--epochs", "1", "--imitation-steps", "0", "--eval-steps", "0"),
     *("--action-set", "drive", "--norm", "none", "--normalise-frames"),
     *("--observation", "frames", "--critic", "frames", "--colour", "grey"),
-    *("--teacher", "guide", "--kickstart-coefficient", "0", "--critic-steps", "0"),
+    *("--teacher", "guide", "--critic-steps", "0"),
     *("--normalise-rewards", "--random-shift", "1", "--learning-rate", "1e-3", "--quiet"),
 ]
 """About the smallest run that uses everything: resets, truncations, augmentation, scaling."""

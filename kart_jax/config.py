@@ -273,22 +273,23 @@ PRESETS: dict[str, TrainConfig] = {
             scenery="lean",
             action_set="fine",
             random_start=0.5,
-            start_jitter=0.5,
+            start_turn=45.0,
+            start_jitter=1.5,
             start_actions=5,
             hold_start=True,
         ),
         network=replace(CPU, critic="state"),
         # Chosen by the runs in docs/experiments.md.
         imitation=ImitationConfig(
-            teacher="coach", imitation_steps=40_000, imitation_rounds=8, imitation_passes=6
+            teacher="coach", imitation_steps=30_000, imitation_rounds=6, imitation_passes=6
         ),
         ppo=PPOConfig(
             rollout_length=256,
-            learning_rate=1e-4,
+            epochs=3,
+            learning_rate=4e-4,
             clip_range=0.15,
-            entropy_coefficient=0.001,
+            entropy_coefficient=5e-4,
             normalise_rewards=True,
-            kickstart_coefficient=0.5,
             critic_steps=4_000,
             microbatch=8,  # stays in two cores' caches
         ),

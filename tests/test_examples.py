@@ -22,7 +22,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = (
     "--channels 2 --blocks 0 0 --stem-stride 1 2 2 --middle-stride 1 1 1 --actor-channels 2 "
     "--height 12 --width 16 --stack 3 --rollout-length 32 --minibatches 1 --epochs 1 --num-envs 2 "
-    "--imitation-steps 0 --eval-steps 0 --action-set drive --norm none --kickstart-coefficient 0"
+    "--imitation-steps 0 --eval-steps 0 --action-set drive --norm none"
 )
 
 

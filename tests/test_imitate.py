@@ -32,7 +32,7 @@ FLAGS = [
     *("--middle-stride", "1", "1", "1", "--actor-channels", "4", "--head-channels", "2"),
     *("--num-envs", "4", "--spares", "0", "--random-start", "0", "--imitation-steps", "4000"),
     *("--imitation-rounds", "4", "--imitation-batch", "32", "--imitation-rate", "3e-3"),
-    *("--imitation-passes", "8", "--teacher", "guide", "--kickstart-coefficient", "0"),
+    *("--imitation-passes", "8", "--teacher", "guide"),
     *("--observation", "frames", "--critic", "frames", "--colour", "grey"),
     *("--action-set", "race", "--critic-steps", "0"),
 ]

@@ -45,7 +45,7 @@ def test_the_fake_game_needs_no_memory(
 
 def test_what_comes_first_is_told(tmp_path: Path) -> None:
     config = PRESETS["cpu"]
-    assert first_stage(config, tmp_path) == "imitating first, for 40,000 steps"
+    assert first_stage(config, tmp_path) == "imitating first, for 30,000 steps"
     short = replace(config, run=replace(config.run, minutes=2.0))
     assert first_stage(short, tmp_path).endswith("not cut short by --minutes 2")
     assert first_stage(TrainConfig(), tmp_path).startswith("compiling first")
