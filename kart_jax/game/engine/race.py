@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from kart_jax.game.engine.lean import ensure_track
 from kart_jax.game.engine.world import Item, KartBody, KartState, body_of, item_of, kart_state
 from kart_jax.game.errors import GameError
 
+ACTIONS = 1024
+"""How many of the controls last used are kept in the game's own form."""
 _INTRO_STEPS = 2000
 """Steps after which a race that has not begun is given up: 16.7 s of the game at 1/120 s each."""
 
@@ -39,6 +42,8 @@ class Race:
         self._stk = self._engine.pystk2
         self.config = config
         self._world = self._stk.WorldState()
+        make = self._stk.Action
+        self._action = lru_cache(ACTIONS)(lambda controls: make(**controls._asdict()))
         self._race: Any = None
         self._loaded: tuple[str, bool] | None = None
         self._index = 0
@@ -137,7 +142,7 @@ class Race:
     def step(self, controls: Controls) -> None:
         """Hold the controls for one step of the game; the game's own driver ignores them."""
         if self.config.driver == "agent":
-            self._race.step(self._stk.Action(**controls._asdict()))
+            self._race.step(self._action(controls))
         else:
             self._race.step([])
         self._world.update()
