@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
-from kart_jax.game.engine import race as engine
+from kart_jax.game.engine import engine
 from kart_jax.game.engine.race import Race
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError

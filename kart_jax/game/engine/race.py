@@ -67,7 +67,7 @@ class Race:
             place: place on the grid, 1 in front.
             seed: for the items and the opponents.
             on_grid: False if the kart is then put elsewhere; until "Set!" only the clock runs,
-                which takes a fifth of the time.
+                which takes little time.
 
         Raises:
             RaceInUseError: this process does not draw, and has raced on another track.
