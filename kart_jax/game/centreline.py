@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Segments = list[tuple[int, list[float], list[float], list[float]]]
+"""The fields of a `Stretch`, segment by segment."""
 
 REACH = 40.0
 """Metres of road, before and after its last place, within which a kart is looked for."""
@@ -43,6 +45,11 @@ class Stretch:
     """From start to end, metres, [M, 3]."""
     span_by_squared: Floats
     """Divided by the square of their length, [M, 3]: its product with an offset is a part."""
+
+    def rows(self) -> Segments:
+        """Return the same, segment by segment."""
+        columns = self.nodes, self.start, self.span, self.span_by_squared
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 class CentreLine:
@@ -80,26 +87,42 @@ class CentreLine:
             for other in following:
                 self._before[other].append(node)
         self._all = self._stretch(np.arange(len(ends)))
-        self._near: dict[int, Stretch] = {}
+        self._near: dict[int, Segments] = {}
+        columns = self.from_start[:, 0], self._metres, self.headings
+        self._rows = list(zip(*(column.tolist() for column in columns), strict=True))
 
     def locate(self, point: npt.ArrayLike, near: int | None = None) -> Place:
         """Return a point's [3] place on the closest segment, of all or of those near a node."""
-        stretch = self._all if near is None else self._neighbours(near)
-        offset = np.asarray(point, np.float64) - stretch.start
-        part = np.einsum("ij,ij->i", offset, stretch.span_by_squared)
-        part = np.minimum(np.maximum(part, 0.0), 1.0)
-        gap = offset - part[:, None] * stretch.span
-        squared = np.einsum("ij,ij->i", gap, gap)
-        best = int(np.argmin(squared))
-        node = int(stretch.nodes[best])
-        heading = float(self.headings[node])
+        x, y, z = where = np.asarray(point, np.float64).tolist()
+        least, found = math.inf, (0, 0.0, 0.0, 0.0)
+        # Near a node they are so few that NumPy would take longer.
+        segments = self._closest(where) if near is None else self._neighbours(near)
+        for node, (start_x, start_y, start_z), span, (by_x, by_y, by_z) in segments:
+            aside, up, along = x - start_x, y - start_y, z - start_z
+            part = aside * by_x + along * by_z + up * by_y
+            part = 0.0 if part < 0.0 else 1.0 if part > 1.0 else part
+            aside, up, along = aside - part * span[0], up - part * span[1], along - part * span[2]
+            squared = aside * aside + along * along + up * up
+            if squared < least:
+                least, found = squared, (node, part, aside, along)
+        node, part, aside, along = found
+        start, metres, heading = self._rows[node]
         return Place(
             node=node,
-            along=float(self.from_start[node, 0] + part[best] * self._metres[node]),
-            lateral=float(math.cos(heading) * gap[best, 0] - math.sin(heading) * gap[best, 2]),
-            distance=math.sqrt(squared[best]),
+            along=start + part * metres,
+            lateral=math.cos(heading) * aside - math.sin(heading) * along,
+            distance=math.sqrt(least),
             direction=heading,
         )
+
+    def _closest(self, point: list[float]) -> Segments:
+        """Return the segment, of all, that is the closest to a point [3]."""
+        road = self._all
+        offset = np.array(point) - road.start
+        part = np.einsum("ij,ij->i", offset, road.span_by_squared).clip(0.0, 1.0)
+        gap = offset - part[:, None] * road.span
+        best = [int(np.einsum("ij,ij->i", gap, gap).argmin())]
+        return self._stretch(np.array(best)).rows()
 
     def holds(self, points: Floats, below: float, above: float) -> npt.NDArray[np.bool_]:
         """Return which points [N, 3] lie on the road: within its width, at most `below` or `above`
@@ -166,7 +189,7 @@ class CentreLine:
         span = self.span[nodes]
         return Stretch(nodes, self.start[nodes], span, span / self._squared[nodes, None])
 
-    def _neighbours(self, node: int) -> Stretch:
+    def _neighbours(self, node: int) -> Segments:
         """Segments within `REACH` metres of road of a segment, over forks too."""
         if node not in self._near:
             shortest = {node: 0.0}
@@ -178,7 +201,7 @@ class CentreLine:
                     if shortest[at] <= REACH and metres < shortest.get(other, math.inf):
                         shortest[other] = metres
                         frontier.append(other)
-            self._near[node] = self._stretch(np.array(sorted(shortest)))
+            self._near[node] = self._stretch(np.array(sorted(shortest))).rows()
         return self._near[node]
 
 

@@ -86,7 +86,7 @@ def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Sta
 
 def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
     """Begin the race, put the kart where the episode starts, and measure progress from there."""
-    race.begin(start.track, start.reverse, start.place, start.seed)
+    race.begin(start.track, start.reverse, start.place, start.seed, on_grid=not start.points)
     placed = any(_put_down(race, point, start) for point in start.points)
     if start.points and not placed:
         race.begin(start.track, start.reverse, start.place, start.seed)

@@ -207,6 +207,8 @@ class StateReader:
         self._controls = Controls()
         self._skid, self._side, self._skid_seconds = 1.0, 0.0, 0.0
         self._raw = np.zeros(SIZE)
+        # Takes what is given along the world's axes, y up, to right, ahead and up.
+        self._to_kart = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
         self._points = self._entries("road_4_right", len(AHEAD) * 4).reshape(-1, 4)
         self._items_near = self._entries("nitro_1_present", len(ITEMS) * NEAREST * 4)
         self._karts_near = self._entries("kart_1_present", NEAREST * 6).reshape(-1, 6)
@@ -245,8 +247,9 @@ class StateReader:
         """Return the state of the kart at a place of the road, among other karts: [SIZE]."""
         road = self._road.look(place)
         sin, cos = math.sin(kart.heading), math.cos(kart.heading)
-        # Takes what is given along the world's axes, y up, to right, ahead and up.
-        to_kart = np.array([[cos, sin, 0.0], [0.0, 0.0, 1.0], [-sin, cos, 0.0]])
+        to_kart = self._to_kart
+        to_kart[0, 0] = to_kart[2, 1] = cos
+        to_kart[0, 1], to_kart[2, 0] = sin, -sin
         self._points[:, :3] = (road.points - kart.location) @ to_kart
         self._points[:, 3] = road.half_widths
         self._see_items(kart, place.node, sin, cos)

@@ -24,6 +24,8 @@ DEATH_TIME = 5.0
 FILES_OF_EACH, FILES_BESIDE = 2, 64
 """Open files for each worker, and for logs, checkpoints and what else a run needs."""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Has glibc ask for huge pages. Where nothing is drawn, steps take 2 to 13% less for 5 MB."""
 
 
 def check_open_files(workers: int) -> None:
@@ -72,13 +74,16 @@ class WorkerProcess:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
         self._log = open(descriptor, "rb", buffering=0)  # noqa: SIM115
         self._link, theirs = socket.socketpair()
+        environment = dict.fromkeys(ONE_THREAD, "1")
+        if not race.draws and "GLIBC_TUNABLES" not in os.environ:
+            environment |= HUGE_PAGES
         with theirs:
             self._process = start_child(
                 "kart_jax.workers.worker",
                 [theirs.fileno(), os.getpid()],
                 output=self._log,
                 pass_fds=[theirs.fileno()],
-                environment=dict.fromkeys(ONE_THREAD, "1"),
+                environment=environment,
             )
         with contextlib.suppress(ConnectionError):  # it died: `answer` reports it
             send_object(self._link, (make, race, layout, index is None), (memory,))

@@ -13,6 +13,7 @@ from kart_jax.game.env import KartEnv
 from kart_jax.game.state import LIMIT, NAMES, SIZE
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
+from tests.game.conftest import new_process
 from tests.helpers import scenarios
 from tests.helpers.scenarios import FORWARD, PATIENT
 
@@ -60,6 +61,27 @@ def test_the_race_is_the_one_that_is_drawn(run: Run, run_apart: Run) -> None:
     np.testing.assert_allclose(ours["locations"], drawn["locations"], atol=0.01)
     np.testing.assert_allclose(ours["rewards"], drawn["rewards"], atol=0.01)
     np.testing.assert_allclose(ours["last"], drawn["last"]["state"], atol=0.05)
+
+
+@pytest.mark.parametrize("track", ["lighthouse", "black_forest"])
+def test_the_scenery_that_is_left_out_changes_nothing(track: str, run_apart: Run) -> None:
+    config = replace(UNDRAWN, track=(track,))
+    actions = scenarios.sampled(config, 150, seed=1)
+    with new_process() as pool:
+        ours = pool.submit(scenarios.drive, config, actions).result(280)
+    full = run_apart(scenarios.drive_in_full, config, actions, scenery=True, countdown=False)
+    np.testing.assert_array_equal(ours["last"], full["last"])
+    np.testing.assert_array_equal(ours["locations"], full["locations"])
+    np.testing.assert_array_equal(ours["rewards"], full["rewards"])
+
+
+def test_a_shortened_countdown_changes_no_start_along_the_lap(run_apart: Run) -> None:
+    config = replace(UNDRAWN, random_start=1.0, hold_start=True)
+    actions = [FORWARD] * 30
+    with new_process() as pool:
+        ours = pool.submit(scenarios.drive, config, actions).result(280)
+    full = run_apart(scenarios.drive_in_full, config, actions, scenery=False, countdown=True)
+    np.testing.assert_allclose(ours["last"], full["last"], atol=1e-3)
 
 
 def test_the_state_tells_right_from_left(run: Run) -> None:

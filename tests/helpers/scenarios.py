@@ -16,6 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from kart_jax.game import RaceConfig
 from kart_jax.game.actions import closest_actions
+from kart_jax.game.engine import engine
 from kart_jax.game.engine.race import Race
 from kart_jax.game.env import KartEnv
 from kart_jax.game.errors import GameError
@@ -65,6 +66,18 @@ def drive(
         }
     finally:
         env.close()
+
+
+def drive_in_full(
+    config: RaceConfig, actions: list[Any], scenery: bool, countdown: bool
+) -> dict[str, Any]:
+    """As `drive`, with scenery that nobody sees, or with a countdown that is always simulated."""
+    if scenery:
+        engine.unseen_data = lambda data: data
+    if countdown:
+        count_down = Race._count_down
+        Race._count_down = lambda self, moving: count_down(self, moving=True)  # type: ignore[method-assign]
+    return drive(config, actions)
 
 
 def sampled(config: RaceConfig, count: int, seed: int) -> list[Any]:

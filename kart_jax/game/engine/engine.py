@@ -20,6 +20,7 @@ from kart_jax.game.engine.heap import large_blocks_apart
 from kart_jax.game.engine.lean import lean_data
 from kart_jax.game.engine.patched import patched_data
 from kart_jax.game.engine.rendering import check_graphics, prepare_environment
+from kart_jax.game.engine.unseen import unseen_data
 from kart_jax.game.errors import RaceInUseError
 
 Drawing = tuple[int, int, bool, Scenery]
@@ -46,9 +47,13 @@ class Engine:
         """
         self._drawing, self._driver = drawing, driver
         self.data = patched_data(ensure_data())
-        """The game's data, of which this process may use a lean view."""
-        lean = drawing is not None and drawing[3] == "lean"
-        self.pystk2 = _initialise(drawing, lean_data(self.data) if lean else self.data)
+        """The game's data, of which this process may use a view."""
+        view = self.data
+        if drawing is None:
+            view = unseen_data(self.data)
+        elif drawing[3] == "lean":
+            view = lean_data(self.data)
+        self.pystk2 = _initialise(drawing, view)
         self._process, self._thread = os.getpid(), threading.get_ident()
         self._undrawn_track: str | None = None
         self.race: _Closable | None = None

@@ -36,7 +36,7 @@ def lean_data(data: Path) -> Path:
     """
     view = _view(data)
     if not view.exists():
-        _make_once(view, f"the lean karts, in {view}", lambda draft: _build(data, draft))
+        make_once(view, f"the lean karts, in {view}", lambda draft: _build(data, draft))
     return view
 
 
@@ -54,7 +54,7 @@ def ensure_track(data: Path, track: str) -> None:
         from kart_jax.game.engine import scenery  # with SciPy, which takes memory
 
         original = data / "data" / "tracks" / track
-        _make_once(
+        make_once(
             built,
             f"the lean version of the track {track}",
             lambda draft: scenery.build_track(original, data / "data", draft, link),
@@ -92,7 +92,7 @@ def _build(data: Path, draft: Path) -> None:
     link_all(data / "data", draft / "data")
 
 
-def _make_once(target: Path, what: str, build: Callable[[Path], None]) -> None:
+def make_once(target: Path, what: str, build: Callable[[Path], None]) -> None:
     """Let one process build a folder, which appears in one step; the others wait."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

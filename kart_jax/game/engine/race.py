@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import numpy.typing as npt
 
 from kart_jax.game.actions import Controls
 from kart_jax.game.centreline import CentreLine
-from kart_jax.game.config import RaceConfig
-from kart_jax.game.engine import camera, start_boost
+from kart_jax.game.config import TICK, RaceConfig
+from kart_jax.game.engine import camera, countdown, start_boost
 from kart_jax.game.engine.engine import start_engine
 from kart_jax.game.engine.heap import give_back, large_blocks_apart
 from kart_jax.game.engine.lean import ensure_track
 from kart_jax.game.engine.world import Item, KartBody, KartState, body_of, item_of, kart_state
 from kart_jax.game.errors import GameError
 
+ACTIONS = 1024
+"""How many of the controls last used are kept in the game's own form."""
 _INTRO_STEPS = 2000
 """Steps after which a race that has not begun is given up: 16.7 s of the game at 1/120 s each."""
 
@@ -39,6 +42,8 @@ class Race:
         self._stk = self._engine.pystk2
         self.config = config
         self._world = self._stk.WorldState()
+        make = self._stk.Action
+        self._action = lru_cache(ACTIONS)(lambda controls: make(**controls._asdict()))
         self._race: Any = None
         self._loaded: tuple[str, bool] | None = None
         self._index = 0
@@ -50,7 +55,7 @@ class Race:
         """Whether it was neither closed nor ended by a newer one."""
         return self._engine.race is self
 
-    def begin(self, track: str, reverse: bool, place: int, seed: int) -> None:
+    def begin(self, track: str, reverse: bool, place: int, seed: int, on_grid: bool = True) -> None:
         """Load a track, or restart on it, and run the countdown, undrawn, up to GO.
 
         The start is the same for the same arguments. Karts that the game drives stand still
@@ -61,6 +66,8 @@ class Race:
             reverse: whether to drive it in reverse.
             place: place on the grid, 1 in front.
             seed: for the items and the opponents.
+            on_grid: False if the kart is then put elsewhere; until "Set!" only the clock runs,
+                which takes little time.
 
         Raises:
             RaceInUseError: this process does not draw, and has raced on another track.
@@ -75,7 +82,7 @@ class Race:
             self._race.restart()
         else:
             self._load(track, reverse, place, seed)
-        self._count_down()
+        self._count_down(moving=on_grid or not alone)
 
     def _load(self, track: str, reverse: bool, place: int, seed: int) -> None:
         self._unload()
@@ -121,13 +128,20 @@ class Race:
         )
         return self._stk.VectorPlayerConfig(players)
 
-    def _count_down(self) -> None:
+    def _count_down(self, moving: bool) -> None:
+        """Run the countdown; unless karts are `moving`, only its last second in full."""
         phases = self._stk.WorldState.Phase
+        ticks = round(self.config.step_seconds / TICK)
         self._world.update()
         wanted, held = self.config.hold_start and self.config.driver == "agent", False
         for _ in range(_INTRO_STEPS):
             if self._world.phase == phases.GO_PHASE:
                 return
+            moving |= self._world.phase == phases.SET_PHASE
+            if not moving:
+                countdown.pass_time(str(self._stk.__file__), ticks)
+                self._world.update()
+                continue
             if wanted and not held and self._world.phase == phases.SET_PHASE:
                 start_boost.press(str(self._stk.__file__), self._index, self._world.aux_ticks)
                 held = True
@@ -137,7 +151,7 @@ class Race:
     def step(self, controls: Controls) -> None:
         """Hold the controls for one step of the game; the game's own driver ignores them."""
         if self.config.driver == "agent":
-            self._race.step(self._stk.Action(**controls._asdict()))
+            self._race.step(self._action(controls))
         else:
             self._race.step([])
         self._world.update()

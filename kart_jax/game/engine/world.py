@@ -124,14 +124,14 @@ def body_of(kart: Any) -> KartBody:
 
 def _name(member: Any) -> str:
     """The name of a member of one of the game's enumerations."""
-    return _known_name((type(member), member))
+    return _known_name((type(member), int(member)))
 
 
 @cache
-def _known_name(member: tuple[Any, Any]) -> str:
-    """The name, which is slow to ask for, of a member of an enumeration, which comes first since
-    members of different ones may be equal."""
-    return str(member[1].name)
+def _known_name(member: tuple[Any, int]) -> str:
+    """The name, which is slow to ask for, of an enumeration's member; so is comparing members."""
+    enumeration, number = member
+    return str(enumeration(number).name)
 
 
 def _within(part: float) -> float:
