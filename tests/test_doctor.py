@@ -79,8 +79,8 @@ def test_memory_is_counted_for_the_workers_asked_for(monkeypatch: pytest.MonkeyP
     assert doctor.check_memory(with_workers(4)).state == "ok"
     check = doctor.check_memory(with_workers(6))
     assert check.state == "FAILED"
-    assert check.found == "4.0 GB free, 7 workers take 3.8 GB, imitation 959.0 MB"
-    assert check.remedy == "train with --num-envs 4 or fewer"
+    assert check.found == "4.0 GB free, 7 workers take 3.8 GB, imitation 745.9 MB"
+    assert check.remedy == "train with --num-envs 5 or fewer"
 
 
 def test_memory_is_counted_for_imitation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_memory_is_counted_for_imitation(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "free_memory", lambda: 9 * 10**9)  # 7.5 GB, and a round's
     check = doctor.check_memory(config)
     assert check.state == "FAILED"
-    assert "imitation 8.4 GB" in check.found
+    assert "imitation 8.7 GB" in check.found
     assert "--imitation-steps" in check.remedy
     begun = replace(config, run=replace(config.run, init_from=Path("lighthouse")))
     assert doctor.check_memory(begun).state == "ok"

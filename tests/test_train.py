@@ -17,7 +17,7 @@ from kart_jax.train import first_stage, warn
         ("cpu", "cpu", 10**12, []),
         ("gpu", "gpu", 10**12, []),
         ("gpu", "cpu", 10**12, ["preset gpu is for a GPU or a TPU"]),
-        ("cpu", "cpu", 3 * 10**9, ["3.0 GB free", "--num-envs 2 or fewer"]),
+        ("cpu", "cpu", 3 * 10**9, ["3.0 GB free", "--num-envs 3 or fewer"]),
     ],
 )
 def test_a_machine_that_will_not_do_is_told(
