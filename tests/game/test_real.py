@@ -4,7 +4,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -23,12 +23,20 @@ from kart_jax.game.replay import replay
 from kart_jax.game.rewards import SCHEMES
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.vector_env import KartVectorEnv
+from tests.game.conftest import new_process
 from tests.helpers import scenarios, users
 from tests.helpers.scenarios import BACKWARD, FORWARD, IDLE, PATIENT, RESCUE
 
 pytestmark = pytest.mark.real_game
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run_ai() -> Iterator[Run]:
+    """Run a function in a process for the built-in driver, which no process changes to."""
+    with new_process() as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(280)
 
 
 @pytest.mark.parametrize("action_set", get_args(ActionSetName))
@@ -213,8 +221,8 @@ def test_only_the_last_step_of_a_repeated_action_is_drawn(run: Run) -> None:
     assert run(scenarios.drawn_frames, replace(PATIENT, action_repeat=4), 5) == 5
 
 
-def test_the_built_in_driver_finishes_and_shows_its_controls(run_apart: Run) -> None:
-    lap = run_apart(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
+def test_the_built_in_driver_finishes_and_shows_its_controls(run_ai: Run) -> None:
+    lap = run_ai(scenarios.ai_lap, RaceConfig(stuck_seconds=10.0))
     episode = lap["info"]["summary"]
     assert lap["terminated"]
     assert episode["end"] == "finished"
@@ -227,9 +235,9 @@ def test_the_built_in_driver_finishes_and_shows_its_controls(run_apart: Run) -> 
     assert max(controls["acceleration"] for controls in lap["controls"]) == 1.0
 
 
-def test_a_race_of_two_laps_is_twice_as_long(run_apart: Run) -> None:
+def test_a_race_of_two_laps_is_twice_as_long(run_ai: Run) -> None:
     config = RaceConfig(track=("olivermath",), laps=2, stuck_seconds=10.0)
-    episode = run_apart(scenarios.ai_lap, config)["info"]["summary"]
+    episode = run_ai(scenarios.ai_lap, config)["info"]["summary"]
     assert episode["end"] == "finished"
     assert episode["progress_m"] == pytest.approx(2 * 496, abs=10)
     assert 30.0 < episode["finish_time"] < 60.0  # the game's driver varies
@@ -561,26 +569,26 @@ def test_a_race_in_a_forked_process_is_refused(run_apart: Run) -> None:
     assert 'get_context("spawn")' in run_apart(scenarios.start_in_a_fork, PATIENT)
 
 
-def test_the_wrapper_of_every_loop_counts_returns(run_apart: Run) -> None:
+def test_the_wrapper_of_every_loop_counts_returns(run: Run) -> None:
     """Gymnasium's own, around `gymnasium.make`, as in CleanRL."""
-    counted, info = run_apart(users.count_return, {"time_limit": 1.5, "action_set": "drive"})
+    counted, info = run(users.count_return, {"time_limit": 1.5, "action_set": "drive"})
     assert info["episode"]["r"] == pytest.approx(counted[0])
     assert info["episode"]["l"] == counted[1] == info["summary"]["length"]
     assert info["summary"]["return"] == pytest.approx(counted[0])
 
 
-def test_the_wrapper_of_every_loop_counts_in_gymnasiums_workers(run_apart: Run) -> None:
-    infos = run_apart(users.count_return_in_workers, {"time_limit": 1.0, "action_set": "drive"})
+def test_the_wrapper_of_every_loop_counts_in_gymnasiums_workers(run: Run) -> None:
+    infos = run(users.count_return_in_workers, {"time_limit": 1.0, "action_set": "drive"})
     assert list(infos["final_info"]["episode"]["l"]) == [10, 10]
 
 
-def test_check_env_as_gymnasium_documents_it(run_apart: Run) -> None:
-    run_apart(users.check_env, {"action_set": "drive"})
+def test_check_env_as_gymnasium_documents_it(run: Run) -> None:
+    run(users.check_env, {"action_set": "drive"})
 
 
-def test_a_cell_that_is_run_twice_gets_its_race(run_apart: Run) -> None:
+def test_a_cell_that_is_run_twice_gets_its_race(run: Run) -> None:
     """The first environment is dropped, not closed."""
-    assert run_apart(users.drop_and_make_again, PATIENT) == [True, True, True]
+    assert run(users.drop_and_make_again, PATIENT) == [True, True, True]
 
 
 def test_a_start_leaves_the_users_action_space_as_it_was_seeded(run: Run) -> None:

@@ -154,9 +154,9 @@ def test_workers_race_on_every_track_without_drawing() -> None:
             assert envs.losses == 0
 
 
-def test_opponents_and_the_games_driver_race_without_drawing(run_apart: Run) -> None:
+def test_opponents_and_the_games_driver_race_without_drawing(run: Run) -> None:
     config = replace(UNDRAWN, karts=3, start_position=3)
-    state = run_apart(scenarios.states, config, [FORWARD] * 15)[-1]
+    state = run(scenarios.states, config, [FORWARD] * 15)[-1]
     assert state["kart_1_present"] == state["kart_2_present"] == 1.0
     assert state["kart_3_present"] == 0.0
     assert state["kart_1_ahead"] > 0.0

@@ -41,6 +41,7 @@ from tests.helpers.tiny_run import (
 pytestmark = pytest.mark.timeout(900)  # many processes, on a machine that may be busy
 
 UPDATES = 24
+SERIAL = ("--workers", "serial")
 SAVE_OFTEN = ("--checkpoint-steps", str(4 * STEPS_PER_UPDATE))
 
 
@@ -54,11 +55,9 @@ def undisturbed(tmp_path_factory) -> Path:
     return run_dir
 
 
-def resume(run_dir: Path) -> str:
-    process = start(["--resume", "--run-dir", str(run_dir)])
-    output = finish(process)
-    assert process.returncode == 0, output
-    return output
+def resume(run_dir: Path) -> None:
+    """Go on in this process, which knows nothing of the one that was stopped."""
+    assert train.main(["--resume", "--run-dir", str(run_dir), *SERIAL]) == 0
 
 
 def test_the_log_has_every_update_once(undisturbed):
@@ -119,7 +118,7 @@ def test_a_stop_waits_as_long_as_it_is_told(tmp_path, grace, save, status):
     """The last save may take longer than the 9 s of the default."""
     run_dir, program = tmp_path / "run", tmp_path / "stuck.py"
     program.write_text(STUCK)
-    args = arguments(run_dir, 100_000, "--grace", grace)
+    args = arguments(run_dir, 100_000, "--grace", grace, *SERIAL)
     process = start(args, program=(str(program), save))
     wait_for_updates(process, run_dir, 1)
     process.send_signal(signal.SIGTERM)
@@ -144,7 +143,8 @@ def test_a_run_that_was_killed_twice_loses_only_time(undisturbed, tmp_path):
 
 def test_a_run_that_was_killed_during_a_save_goes_on_from_the_one_before(undisturbed, tmp_path):
     run_dir = tmp_path / "run"
-    process = start(arguments(run_dir, UPDATES, "--checkpoint-steps", str(STEPS_PER_UPDATE)))
+    often = ("--checkpoint-steps", str(STEPS_PER_UPDATE))
+    process = start(arguments(run_dir, UPDATES, *often, *SERIAL))
     wait_for_updates(process, run_dir, 3)
     while not (unfinished := list(run_dir.glob("checkpoints/*.orbax-checkpoint-tmp"))):
         assert process.poll() is None
@@ -195,7 +195,7 @@ def test_damaged_checkpoints_are_passed_over(undisturbed, tmp_path, capsys, capl
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
     shutil.rmtree(second / "policy")
-    assert run(capsys, "--resume", "--run-dir", str(run_dir)) == (0, "")
+    assert run(capsys, "--resume", "--run-dir", str(run_dir), *SERIAL) == (0, "")
     skipped = [r.message for r in caplog.records if ": skipped" in r.message]
     assert {newest.name, second.name} == {Path(m.split()[0]).name for m in skipped}
     assert third.exists() or len(list((run_dir / "checkpoints").iterdir())) == 3
@@ -219,14 +219,15 @@ def _step(path: Path) -> int:
 def test_a_longer_run_goes_on_from_the_end(undisturbed, tmp_path, capsys):
     run_dir = shutil.copytree(undisturbed, tmp_path / "run")
     total = str((UPDATES + 2) * STEPS_PER_UPDATE - 1)  # rounded up to whole rollouts
-    assert run(capsys, "--resume", "--run-dir", str(run_dir), "--total-steps", total) == (0, "")
+    more = ("--total-steps", total, *SERIAL)
+    assert run(capsys, "--resume", "--run-dir", str(run_dir), *more) == (0, "")
     steps = [line["step"] for line in metrics(run_dir)]
     assert steps == [STEPS_PER_UPDATE * (n + 1) for n in range(UPDATES + 2)]
 
 
 def test_another_number_of_environments_may_go_on(undisturbed, tmp_path, capsys):
     run_dir = shutil.copytree(undisturbed, tmp_path / "run")
-    more = ("--num-envs", "2", "--total-steps", str(UPDATES * STEPS_PER_UPDATE + 16))
+    more = ("--num-envs", "2", "--total-steps", str(UPDATES * STEPS_PER_UPDATE + 16), *SERIAL)
     assert run(capsys, "--resume", "--run-dir", str(run_dir), *more) == (0, "")
     expected = [UPDATES * STEPS_PER_UPDATE + 8 * n for n in (1, 2)]
     assert [line["step"] for line in metrics(run_dir)][-2:] == expected
@@ -240,7 +241,7 @@ def assert_same_params(run_dir: Path, other: Path) -> None:
 
 def test_init_from_takes_the_policy_and_nothing_else(undisturbed, tmp_path, capsys):
     args = arguments(tmp_path / "run", 1, "--init-from", str(undisturbed))
-    args += ["--learning-rate", "1e-12", "--workers", "serial"]
+    args += ["--learning-rate", "1e-12", *SERIAL]
     assert run(capsys, *args) == (0, "")
     assert_same_params(tmp_path / "run", undisturbed)
     assert [line["step"] for line in metrics(tmp_path / "run")] == [STEPS_PER_UPDATE]
@@ -248,7 +249,7 @@ def test_init_from_takes_the_policy_and_nothing_else(undisturbed, tmp_path, caps
 
 def test_init_from_keeps_what_the_norms_have_learnt(tmp_path, capsys):
     """An update moves them by a tenth towards those of its own frames."""
-    norm = ("--norm", "batch", "--normalise-frames", "--workers", "serial")
+    norm = ("--norm", "batch", "--normalise-frames", *SERIAL)
     assert run(capsys, *arguments(tmp_path / "one", 4, *norm)) == (0, "")
     slow = ("--learning-rate", "1e-12", "--init-from", str(tmp_path / "one"))
     assert run(capsys, *arguments(tmp_path / "two", 1, *norm, *slow)) == (0, "")
@@ -268,7 +269,7 @@ def test_init_from_keeps_what_the_norms_have_learnt(tmp_path, capsys):
 
 @pytest.mark.parametrize("saved", [True, False], ids=["saved", "stopped before its first save"])
 def test_a_run_begun_with_a_policy_goes_on(undisturbed, tmp_path, capsys, saved):
-    run_dir, slow = tmp_path / "run", ("--learning-rate", "1e-12", "--workers", "serial")
+    run_dir, slow = tmp_path / "run", ("--learning-rate", "1e-12", *SERIAL)
     args = arguments(run_dir, 1, "--init-from", str(undisturbed), *slow)
     assert run(capsys, *args) == (0, "")
     if not saved:
@@ -300,7 +301,7 @@ def test_overlap_learns_one_update_behind(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Learner, "actor", watch_actor)
     monkeypatch.setattr(Update, "finish", watch_finish)
-    args = arguments(tmp_path / "run", 6, "--overlap", "--workers", "serial")
+    args = arguments(tmp_path / "run", 6, "--overlap", *SERIAL)
     assert run(capsys, *args) == (0, "")
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines] == [STEPS_PER_UPDATE * (n + 1) for n in range(6)]
@@ -323,7 +324,7 @@ def test_overlap_learns_one_update_behind(tmp_path, capsys, monkeypatch):
 def test_a_run_on_the_state_resumes_exactly_and_drives(flags, parts, tmp_path, capsys):
     plain = [flag for flag in arguments(tmp_path / "run", 4) if flag != "--normalise-frames"]
     shift = plain.index("--random-shift")
-    args = [*plain[:shift], *plain[shift + 2 :], *flags, "--hidden", "8", "--workers", "serial"]
+    args = [*plain[:shift], *plain[shift + 2 :], *flags, "--hidden", "8", *SERIAL]
     assert run(capsys, *args) == (0, "")
     half = [str(tmp_path / "half") if arg == str(tmp_path / "run") else arg for arg in args]
     half[half.index("--total-steps") + 1] = str(2 * STEPS_PER_UPDATE)
@@ -344,7 +345,7 @@ def test_a_run_on_the_state_resumes_exactly_and_drives(flags, parts, tmp_path, c
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
     run_dir = tmp_path / "run"
-    args = arguments(run_dir, 9, "--learning-rate", "1e38", "--workers", "serial")
+    args = arguments(run_dir, 9, "--learning-rate", "1e38", *SERIAL)
     status, err = run(capsys, *args)
     assert status == 1
     assert "is not finite" in err
@@ -364,7 +365,7 @@ def test_a_save_that_fails_is_tried_again(tmp_path, capsys, caplog, monkeypatch)
         write(self, checkpoint, target)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "_write", full_once)
-    args = arguments(tmp_path / "run", 12, *SAVE_OFTEN, "--workers", "serial")
+    args = arguments(tmp_path / "run", 12, *SAVE_OFTEN, *SERIAL)
     assert run(capsys, *args) == (0, "")
     assert failed == [4 * STEPS_PER_UPDATE]
     assert "No space left on device" in caplog.text
@@ -508,7 +509,7 @@ def test_a_run_with_no_steps_left_says_so_and_starts_nothing(
 
 def test_the_end_shows_a_race_and_what_to_type(undisturbed, tmp_path, capsys):
     """In this process: an accelerator may have no memory for another."""
-    args = [a for a in arguments(tmp_path / "my run", 1, "--workers", "serial") if a != "--quiet"]
+    args = [a for a in arguments(tmp_path / "my run", 1, *SERIAL) if a != "--quiet"]
     assert train.main(args) == 0
     out = capsys.readouterr().out
     assert re.search(r"One greedy episode .*:\nlighthouse: \d+ m \(\d+%\), ", out)
@@ -517,7 +518,7 @@ def test_the_end_shows_a_race_and_what_to_type(undisturbed, tmp_path, capsys):
 
 
 def train_on(make, run_dir: Path, updates: int, *more: str) -> int:
-    return train.run(parse(arguments(run_dir, updates, "--workers", "serial", *more)), make)
+    return train.run(parse(arguments(run_dir, updates, *SERIAL, *more)), make)
 
 
 def test_returns_are_those_that_the_trainer_gets(tmp_path):
