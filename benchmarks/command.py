@@ -1,9 +1,12 @@
 """What the command lines of benchmarks share."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from kart_jax.cli.command import TRACEBACK, describe
 
 
 def make_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
@@ -25,8 +28,10 @@ def make_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the program with one line where a value is wrong or something cannot run."""
+    """End the program, where a value is wrong or something cannot run, as our commands end."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
+        if os.environ.get(TRACEBACK):
+            raise
+        raise SystemExit(f"error: {describe(error)}") from None

@@ -17,6 +17,8 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT
 SCRIPT = "kart-jax"
 """The program that pip installs; `kart-jax play` is `python -m kart_jax.play`."""
+TRACEBACK = "KART_JAX_TRACEBACK"
+"""A variable: if set, errors show where they were raised."""
 UNFINISHED = os.EX_TEMPFAIL
 """75: a run was stopped before its end, and `--resume` continues it. Schedulers see by it that a
 run is not done; it is the same for every signal, and in every process."""
@@ -55,22 +57,22 @@ def command(main: Main) -> Main:
                 # Python flushes once more when it leaves.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return CLOSED_PIPE
-            if os.environ.get("KART_JAX_TRACEBACK"):
+            if os.environ.get(TRACEBACK):
                 raise
-            print(f"error: {_describe(error)}", file=sys.stderr)
+            print(f"error: {describe(error)}", file=sys.stderr)
             return 1
 
     return run
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Return an error's text and, where it was not raised for the user, how to find its cause."""
     own = type(error).__module__.startswith("kart_jax.")
     if own or isinstance(error, OSError | MemoryError):
         return str(error)
     return (
         f"{type(error).__name__}: {error}\n"
-        "This may be a fault of kart_jax: with KART_JAX_TRACEBACK=1 it shows where it was raised"
+        f"This may be a fault of kart_jax: with {TRACEBACK}=1 it shows where it was raised"
     )
 
 

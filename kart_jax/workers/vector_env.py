@@ -37,20 +37,9 @@ class KartVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         make: MakeEnv = make_env,
         first: int = 0,
     ) -> None:
-        """Start the workers, as `WorkerGroups` does; `reset` gets the episodes that they begin.
+        """Start the workers; `reset` gets the episodes that they begin.
 
-        Args:
-            race: what each environment runs.
-            workers: how many, and how they are watched.
-            seed: at least 0; each environment's own seed is derived from it.
-            make: makes an environment; an importable function.
-            first: number of the first environment, where other processes of the same run
-                have those before it.
-
-        Raises:
-            ValueError: `race` is wrong, its frames are not uint8 `[T, H, W, C]`, or its states not
-                float32 `[D]`.
-            MemoryError: there is too little shared memory for the frames.
+        The arguments, and what is raised, are those of `WorkerGroups`.
         """
         self._workers = groups = WorkerGroups(race, workers, seed, make, first)
         self.num_envs = groups.num_envs

@@ -11,32 +11,16 @@ from gymnasium.error import (
     ResetNeeded,
 )
 
-from kart_jax.game import RaceConfig
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.vector_env import KartVectorEnv
-
-RACE = RaceConfig(
-    simulator="fake", track=("one", "two", "three", "four", "five"), action_set="drive", stack=3
-)
-MODES = [
-    WorkerConfig(num_envs=4, groups=2),
-    WorkerConfig(num_envs=4, groups=1),
-    WorkerConfig(num_envs=4, groups=2, workers="serial"),
-]
-
-
-IDS = ["two groups", "one group", "serial"]
+from tests.helpers.four_races import IDS, MODES, RACE, actions
 
 
 @pytest.fixture(scope="module", params=MODES, ids=IDS)
 def envs(request: pytest.FixtureRequest) -> Any:
     with WorkerGroups(RACE, request.param, seed=3) as envs:
         yield envs
-
-
-def actions(rng: np.random.Generator, count: int = 4) -> Any:
-    return np.stack([np.ones(count, int), rng.integers(3, size=count)], axis=1)
 
 
 def step(envs: WorkerGroups, action: Any) -> list[Any]:

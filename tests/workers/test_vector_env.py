@@ -10,7 +10,7 @@ import pytest
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from kart_jax.game import RaceConfig, make_env
+from kart_jax.game import make_env
 from kart_jax.workers.config import WorkerConfig
 from kart_jax.workers.groups import WorkerGroups
 from kart_jax.workers.pool import derive_seed
@@ -18,28 +18,13 @@ from kart_jax.workers.protocol import MemoryLayout
 from kart_jax.workers.tracks import races_of
 from kart_jax.workers.vector_env import KartVectorEnv
 from tests.helpers.faults import make_reporting
-
-RACE = RaceConfig(
-    simulator="fake", track=("one", "two", "three", "four", "five"), action_set="drive", stack=3
-)
-MODES = [
-    WorkerConfig(num_envs=4, groups=2),
-    WorkerConfig(num_envs=4, groups=1),
-    WorkerConfig(num_envs=4, groups=2, workers="serial"),
-]
-
-
-IDS = ["two groups", "one group", "serial"]
+from tests.helpers.four_races import IDS, MODES, RACE, actions
 
 
 @pytest.fixture(scope="module", params=MODES, ids=IDS)
 def envs(request: pytest.FixtureRequest) -> Any:
     with KartVectorEnv(RACE, request.param, seed=3) as envs:
         yield envs
-
-
-def actions(rng: np.random.Generator, count: int = 4) -> Any:
-    return np.stack([np.ones(count, int), rng.integers(3, size=count)], axis=1)
 
 
 def test_equals_gymnasium_step_by_step(envs: KartVectorEnv) -> None:

@@ -12,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,3 +180,30 @@ def locked(path: Path, what: str) -> Iterator[None]:
             print(f"Waiting for the process that is fetching or making {what} ...", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make_once(target: Path, what: str, build: Callable[[Path], None]) -> None:
+    """Let one process build a folder, which appears in one step; the others wait.
+
+    Raises:
+        DataError: it cannot be written to the cache.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f"{target.name}.lock"), what):
+            if target.exists():
+                return
+            print(f"Making {what} ...", end=" ", file=sys.stderr, flush=True)
+            start = time.monotonic()
+            draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+            try:
+                build(draft)
+                draft.chmod(0o755)
+                draft.rename(target)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+            print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    except OSError as error:
+        raise DataError(
+            f"{target.parent} cannot be written ({error}): set XDG_CACHE_HOME to a folder that can"
+        ) from None

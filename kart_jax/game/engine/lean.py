@@ -6,17 +6,11 @@ view is made, and tracks, each of which is made when it is first raced on.
 
 import hashlib
 import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from kart_jax.game.engine import fetch
-from kart_jax.game.engine.data import cache_dir, locked
+from kart_jax.game.engine.data import cache_dir, make_once
 from kart_jax.game.engine.placed import BOUNDS, link_all
-from kart_jax.game.errors import DataError
 
 KART = 0.05
 """Metres that a point of a kart may be off: a pixel of a frame of 64 x 48."""
@@ -90,26 +84,3 @@ def _build(data: Path, draft: Path) -> None:
     for name in ("karts", "tracks", "shaders"):
         link_all(data / "data" / name, draft / "data" / name)
     link_all(data / "data", draft / "data")
-
-
-def make_once(target: Path, what: str, build: Callable[[Path], None]) -> None:
-    """Let one process build a folder, which appears in one step; the others wait."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_name(f"{target.name}.lock"), what):
-            if target.exists():
-                return
-            print(f"Making {what} ...", end=" ", file=sys.stderr, flush=True)
-            start = time.monotonic()
-            draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-            try:
-                build(draft)
-                draft.chmod(0o755)
-                draft.rename(target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
-            print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
-    except OSError as error:
-        raise DataError(
-            f"{target.parent} cannot be written ({error}): set XDG_CACHE_HOME to a folder that can"
-        ) from None

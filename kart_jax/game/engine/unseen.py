@@ -9,8 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from kart_jax.game.engine import fetch
-from kart_jax.game.engine.data import cache_dir
-from kart_jax.game.engine.lean import make_once
+from kart_jax.game.engine.data import cache_dir, make_once
 from kart_jax.game.engine.placed import link_all
 
 Element = ElementTree.Element
