@@ -9,20 +9,30 @@ its preset has it; the peer has none, and so the settings that learnt best from 
 `--ppo-alone`, kart_jax runs with those as well. All episodes begin on the grid, so that metres and
 laps are whole ones, and nobody evaluates meanwhile.
 
+With `--greedy`, each checkpoint (`--checkpoint-steps`) then races greedily from the grid, from
+starts that training did not draw, which no clock counts.
+
 Prints where each ended and how long it took to get there, and writes the curves to
 `results/learning-curves.json` and `results/learning.png`.
 """
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.command import make_parser, one_line_errors
+from benchmarks.curves import Curve, curve_of, ends, medians, milestones, plot
 from benchmarks.report import RESULTS, machine, report, write, write_to
-from benchmarks.runs import Line, load_peer, ppo_alone, train_ours
+from benchmarks.runs import Line, load_peer, ppo_alone, train_in
 from kart_jax.cli.options import parse
+from kart_jax.config import TrainConfig
+from kart_jax.evaluation.trials import make_trial, run_trials
+from kart_jax.run_folder.loading import load_policy
+from kart_jax.workers.observer import VectorAct
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
 FROM_NOTHING = {
@@ -36,105 +46,84 @@ FROM_NOTHING = {
     ],
 }
 """What learnt fastest without imitation (docs/experiments.md), by what the actor sees."""
-MILESTONES = {
-    "200 m": ("progress_m", 200.0),
-    "400 m": ("progress_m", 400.0),
-    "first lap": ("finish_rate", 1e-6),
-    "90% of laps": ("finish_rate", 0.9),
-}
-"""What to reach, by which of a curve's lists, from which value on."""
-COLOURS = {"kart_jax": "tab:blue", "kart_jax, PPO alone": "tab:green", "sb3": "tab:orange"}
+RACERS = 2
+"""Races at once of checkpoints that are raced."""
 
-Curve = dict[str, Any]
-"""A run: `system`, `seed`, and lists over rounds of imitation and updates of `minutes`, `steps`,
-`progress_m`, `finish_rate` and `finish_time`, the latter three means over the round or the last 100
-episodes."""
+Train = Callable[[Path], list[Line]]
+"""Trains in a folder, which it fills with checkpoints; what it logged."""
+Load = Callable[[Path], VectorAct]
+"""Loads a checkpoint."""
 
 
-def record(system: str, seed: int, minutes: float, train: Callable[[], list[Line]]) -> Curve:
-    """Train and take down the curve, as far as it was made in so many minutes."""
-    start = time.time()
-    lines = [
-        line
-        for line in train()
-        if "episode/progress_m" in line and line["wall_time"] <= start + 60 * minutes
-    ]
-    return {
-        "system": system,
-        "seed": seed,
-        "minutes": [(line["wall_time"] - start) / 60 for line in lines],
-        "steps": [line["step"] for line in lines],
-        "progress_m": [line["episode/progress_m"] for line in lines],
-        "finish_rate": [line["episode/finish_rate"] for line in lines],
-        "finish_time": [line.get("episode/finish_time") for line in lines],
-    }
+@dataclass(frozen=True)
+class Runner:
+    """A system that trains with one run's options."""
+
+    system: str
+    config: TrainConfig
+    train: Train
+    checkpoints: str
+    """The folder of checkpoints, named by their steps, in that of `train`."""
+    load: Load
+
+    def run(self, minutes: float, episodes: int) -> Curve:
+        """Train, then race each checkpoint greedily in so many episodes; neither is timed."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            start = time.time()
+            lines = self.train(folder)
+            curve = curve_of(self.system, self.config.run.seed, lines, start, minutes)
+            if episodes:
+                curve["greedy"] = list(self._race(folder / self.checkpoints, curve, episodes))
+            return curve
+
+    def _race(self, folder: Path, curve: Curve, episodes: int) -> Iterator[dict[str, Any]]:
+        race = self.config.race
+        trials = [
+            make_trial("policy", track, number, race.difficulty, race.karts)
+            for track in race.track
+            for number in range(episodes)
+        ]
+        minutes = dict(zip(curve["steps"], curve["minutes"], strict=True))
+        steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        for step in steps:
+            if step in minutes:
+                act = self.load(folder / str(step))
+                ended = [one.episode for one in run_trials(race, trials, act, RACERS)]
+                times = [one["finish_time"] for one in ended if one["finished"]]
+                rate = len(times) / len(ended)
+                mean = sum(times) / len(times) if times else None
+                at = {"steps": step, "minutes": minutes[step]}
+                yield at | {"finish_rate": rate, "finish_time": mean}
 
 
-def compare(
+def runners(
     arguments: Sequence[str], minutes: float, seeds: Sequence[int], also_alone: bool
-) -> list[Curve]:
+) -> list[Runner]:
     """Two runs for each seed, or three."""
-    limits = [("--seed", str(seed), "--minutes", str(minutes)) for seed in seeds]
-    presets = [[*COMMON, *arguments, *limit] for limit in limits]
-    settings = FROM_NOTHING[parse(presets[0]).network.actor]
-    nothing = [[*COMMON, *settings, *ppo_alone(arguments), *limit] for limit in limits]
-    theirs = [parse(run) for run in nothing]
     sb3_ppo = load_peer()
-    curves = []
-    for number, seed in enumerate(seeds):
-        runs = {"kart_jax": partial(train_ours, presets[number])}
+    found = []
+    for seed in seeds:
+        limits = ("--seed", str(seed), "--minutes", str(minutes))
+        preset = [*COMMON, *arguments, *limits]
+        settings = FROM_NOTHING[parse(preset).network.actor]
+        nothing = [*COMMON, *settings, *ppo_alone(arguments), *limits]
+        found.append(_ours("kart_jax", preset))
         if also_alone:
-            runs["kart_jax, PPO alone"] = partial(train_ours, nothing[number])
-        runs["sb3"] = partial(sb3_ppo.train, theirs[number], minutes)
-        curves += [record(system, seed, minutes, train) for system, train in runs.items()]
-    return curves
+            found.append(_ours("kart_jax, PPO alone", nothing))
+        config = parse(nothing)
+        train, load = partial(sb3_ppo.train, config, minutes), partial(sb3_ppo.load, config)
+        found.append(Runner("sb3", config, train, ".", load))
+    return found
 
 
-def ends(curve: Curve) -> dict[str, Any]:
-    """A row of where a run ended."""
-    return {
-        name: (value or [None])[-1] if isinstance(value, list) else value
-        for name, value in curve.items()
-    }
+def _ours(system: str, arguments: Sequence[str]) -> Runner:
+    def train(folder: Path) -> list[Line]:
+        return train_in(folder / "run", [*arguments, "--keep", "1000"])
 
-
-def milestones(curve: Curve, beat: float | None = None) -> dict[str, Any]:
-    """A row of the minutes that a run took to each milestone, None if it did not get there.
-
-    With `beat`, the last one is a mean lap below that many seconds, with most laps finished.
-    """
-    row = {"system": curve["system"], "seed": curve["seed"]}
-    for milestone, (name, least) in MILESTONES.items():
-        row[milestone] = _first(curve, [value >= least for value in curve[name]])
-    if beat is not None:
-        laps = zip(curve["finish_time"], curve["finish_rate"], strict=True)
-        fast = [time is not None and time < beat and rate > 0.5 for time, rate in laps]
-        row[f"laps below {beat:g} s"] = _first(curve, fast)
-    return row
-
-
-def _first(curve: Curve, reached: Sequence[bool]) -> float | None:
-    """The minute of the first update at which something was reached."""
-    minutes = zip(curve["minutes"], reached, strict=True)
-    return next((minute for minute, true in minutes if true), None)
-
-
-def plot(curves: Sequence[Curve], path: Path) -> None:
-    """Draw metres and finish rate over time and over steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6))
-    axes = figure.subplots(2, 2, sharex="col", sharey="row")
-    for row, y in zip(axes, ("progress_m", "finish_rate"), strict=True):
-        for axis, x in zip(row, ("minutes", "steps"), strict=True):
-            for curve in curves:
-                label = f"{curve['system']}, seed {curve['seed']}"
-                axis.plot(curve[x], curve[y], COLOURS[curve["system"]], label=label, alpha=0.7)
-            axis.set(xlabel=x, ylabel={"progress_m": "metres", "finish_rate": "finished"}[y])
-            axis.label_outer()
-    axes[0, 0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    return Runner(
+        system, parse(arguments), train, "run/checkpoints", lambda path: load_policy(path).act
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,16 +133,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ppo-alone", action="store_true", help="kart_jax without imitation, too")
     parser.add_argument("--beat", type=float, metavar="SECONDS", help="a lap time to reach")
+    parser.add_argument("--greedy", type=int, default=0, metavar="EPISODES", help="per checkpoint")
     options, passed_on = parser.parse_known_args(arguments)
     with one_line_errors():
         write_to(options.json)
-        curves = compare(passed_on, options.minutes, options.seeds, options.ppo_alone)
+        runs = runners(passed_on, options.minutes, options.seeds, options.ppo_alone)
+        curves: list[Curve] = []
+        for one in runs:
+            curves.append(one.run(options.minutes, options.greedy))
+            write(
+                "learning-curves", {"machine": machine(), "arguments": passed_on, "curves": curves}
+            )
     means = "means over a round of imitation (greedy) or the last 100 episodes (sampled)"
     report("learning", [ends(curve) for curve in curves], [f"where each run ended; {means}"])
-    notes = [f"minutes from the start of the process, of {options.minutes:g}, to {means}"]
-    report("learning-times", [milestones(curve, options.beat) for curve in curves], notes)
-    written = {"machine": machine(), "arguments": passed_on, "curves": curves}
-    write("learning-curves", written)
+    for over, unit in (("minutes", "minutes from the start of the process"), ("steps", "steps")):
+        rows = [milestones(curve, over, options.beat) for curve in curves]
+        rows += medians(rows) if len(options.seeds) > 1 else []
+        report(f"learning-{over}", rows, [f"{unit}, of {options.minutes:g} minutes, to {means}"])
     plot(curves, options.json.with_suffix(".png") if options.json else RESULTS / "learning.png")
 
 

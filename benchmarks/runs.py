@@ -35,17 +35,21 @@ def load_peer() -> ModuleType:
 
 
 def train_ours(arguments: Sequence[str], **environment: str) -> list[Line]:
-    """Run `kart_jax.train` in a process of its own; what it logged, as `read_lines`."""
+    """Train as `train_in` does, and leave nothing behind."""
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        command = [sys.executable, "-m", "kart_jax.train", *arguments]
-        command += ["--run-dir", str(run_dir), "--quiet"]
-        process = subprocess.run(
-            command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False
-        )
-        if process.returncode:
-            raise RuntimeError(f"kart_jax.train failed: {process.stderr.strip()}")
-        return read_lines(run_dir)
+        return train_in(Path(folder) / "run", arguments, **environment)
+
+
+def train_in(run_dir: Path, arguments: Sequence[str], **environment: str) -> list[Line]:
+    """Run `kart_jax.train` in a process of its own; what it logged, as `read_lines`."""
+    command = [sys.executable, "-m", "kart_jax.train", *arguments]
+    command += ["--run-dir", str(run_dir), "--quiet"]
+    process = subprocess.run(
+        command, env=os.environ | environment, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if process.returncode:
+        raise RuntimeError(f"kart_jax.train failed: {process.stderr.strip()}")
+    return read_lines(run_dir)
 
 
 def read_lines(run_dir: Path) -> list[Line]:

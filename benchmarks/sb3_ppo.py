@@ -4,9 +4,11 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -22,7 +24,9 @@ from kart_jax.game import make_env
 from kart_jax.game.actions import ACTION_SETS
 from kart_jax.policy.config import NetworkConfig
 from kart_jax.training.metrics import EpisodeWindow
+from kart_jax.training.schedule import Every
 from kart_jax.validation import check
+from kart_jax.workers.observer import VectorAct
 
 
 class TorchPolicy(ActorCriticPolicy):
@@ -67,12 +71,21 @@ class TorchPolicy(ActorCriticPolicy):
         """Values alone."""
         return self._apply_network(obs)[1]
 
+    def get_distribution(self, obs: Tensor) -> Distribution:
+        """Distribution of the actions alone."""
+        return self._apply_network(obs)[0]
+
 
 class Recorder(BaseCallback):
-    """Logs each update as our trainer does, and stops after the first one past the deadline."""
+    """Logs each update as our trainer does, and stops after the first one past the deadline.
 
-    def __init__(self, config: TrainConfig, minutes: float) -> None:
+    It saves the policy to `folder`, where there is one, as often as our trainer saves a checkpoint.
+    """
+
+    def __init__(self, config: TrainConfig, minutes: float, folder: Path | None) -> None:
         super().__init__()
+        self._folder = folder
+        self._saving = Every(config.run.checkpoint_steps if folder else 0, self._save)
         self.lines: list[Line] = []
         self._ppo = config.ppo
         self._deadline = time.monotonic() + 60 * minutes
@@ -113,10 +126,17 @@ class Recorder(BaseCallback):
         self._seconds["time/learn"] += elapsed
         line = {"step": self.num_timesteps, "wall_time": time.time()}
         self.lines.append(line | self._seconds | self._window.means())
+        self._saving.run(self.num_timesteps)
+
+    def _save(self) -> None:
+        assert self._folder is not None
+        th.save(self.model.policy.state_dict(), self._folder / str(self.num_timesteps))
 
 
-def train(config: TrainConfig, minutes: float) -> list[Line]:
+def train(config: TrainConfig, minutes: float, folder: Path | None = None) -> list[Line]:
     """Train with the options of `config` for so long; what was logged.
+
+    `folder` gets the policies of the way, named by their steps, for `load`.
 
     Raises:
         ValueError: an option has no counterpart.
@@ -129,7 +149,7 @@ def train(config: TrainConfig, minutes: float) -> list[Line]:
     try:
         if config.ppo.normalise_rewards:
             envs = VecNormalize(envs, norm_obs=False, gamma=config.ppo.discount)
-        recorder = Recorder(config, minutes)
+        recorder = Recorder(config, minutes, folder)
         # Its own log would read the episodes' fields by other names.
         make_model(config, envs).learn(config.run.total_steps, recorder, log_interval=None)
         return recorder.lines
@@ -165,13 +185,25 @@ def make_model(config: TrainConfig, envs: VecEnv) -> PPO:
 
 def count_parameters(config: TrainConfig) -> int:
     """Parameters of the peer's network."""
+    return sum(parameter.numel() for parameter in _new_policy(config).parameters())
+
+
+def load(config: TrainConfig, path: Path) -> VectorAct:
+    """A saved policy, which drives greedily."""
+    policy = _new_policy(config)
+    policy.load_state_dict(th.load(path))
+    sight = config.network.actor
+    return lambda observation: policy.predict(observation[sight], deterministic=True)[0]
+
+
+def _new_policy(config: TrainConfig) -> ActorCriticPolicy:
     policy, options = _policy(config.network)
     shape = config.observation_shape
     seen: spaces.Box = spaces.Box(-np.inf, np.inf, (config.state_size,), np.float32)
     if shape is not None:
         seen = spaces.Box(0, 255, shape, np.uint8)
     actions = ACTION_SETS[config.race.action_set]().space
-    return sum(x.numel() for x in policy(seen, actions, lambda _: 0.0, **options).parameters())
+    return policy(seen, actions, lambda _: 0.0, **options)
 
 
 def _policy(network: NetworkConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:

@@ -92,9 +92,9 @@ class KartEnv(gym.Env[Any, Any]):
         check_track(start.track, start.reverse)
         if self._race is None or not self._race.is_open:
             self._race = Race(self.config, window=self.render_mode == "human")
-        progress = take_start(self._race, start, self._actions)
+        progress, on_grid = take_start(self._race, start, self._actions)
         self._start, self._end = start, ""
-        self._episode = Episode(self.config, progress, self._race.kart())
+        self._episode = Episode(self.config, progress, self._race.kart(), on_grid)
         self._guide = None
         if self.config.draws:
             self._stack.fill(self._draw())

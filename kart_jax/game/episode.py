@@ -32,11 +32,14 @@ def ending(end: str) -> tuple[bool, bool]:
 class Episode:
     """Follows the kart from one action to the next."""
 
-    def __init__(self, config: RaceConfig, progress: Progress, kart: KartState) -> None:
-        """Begin where the kart is handed over."""
+    def __init__(
+        self, config: RaceConfig, progress: Progress, kart: KartState, on_grid: bool = True
+    ) -> None:
+        """Begin where the kart is handed over, on the grid or at a random point."""
         self.config = config
         self.progress = progress
         self.kart = kart
+        self.on_grid = on_grid
         self.goal = config.laps * progress.line.length - progress.first
         """Metres from the start of the episode to the finish."""
         self.steps = 0
@@ -148,5 +151,6 @@ class Episode:
             "return": self.episode_return,
             "length": float(self.steps // self.config.action_repeat),
             "track": track,
+            "on_grid": self.on_grid,
             "end": end,
         }

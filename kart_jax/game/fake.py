@@ -224,6 +224,7 @@ class FakeKartEnv(gymnasium.Env[Any, Any]):
             "return": episode.episode_return,
             "length": float(episode.steps),
             "track": episode.track,
+            "on_grid": True,
             "end": end,
         }
 

@@ -84,8 +84,12 @@ def draw_start(config: RaceConfig, seed: int, options: Mapping[str, Any]) -> Sta
     )
 
 
-def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
-    """Begin the race, put the kart where the episode starts, and measure progress from there."""
+def take_start(race: Race, start: Start, actions: ActionSet) -> tuple[Progress, bool]:
+    """Begin the race and put the kart where the episode starts.
+
+    Returns:
+        Progress, measured from there, and whether the episode begins on the grid.
+    """
     race.begin(start.track, start.reverse, start.place, start.seed, on_grid=not start.points)
     placed = any(_put_down(race, point, start) for point in start.points)
     if start.points and not placed:
@@ -98,7 +102,8 @@ def take_start(race: Race, start: Start, actions: ActionSet) -> Progress:
     _act(race, start, actions)
     location = race.kart().location
     line = race.line
-    return Progress.from_anywhere(line, location) if placed else Progress(line, location)
+    progress = Progress.from_anywhere(line, location) if placed else Progress(line, location)
+    return progress, not placed
 
 
 def _put_down(race: Race, part: float, start: Start) -> bool:

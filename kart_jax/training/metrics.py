@@ -13,6 +13,10 @@ from kart_jax.workers.batch import StepBatch
 
 EPISODES = 100
 """Episodes that the running means are taken over."""
+RACES = {"progress_m": "progress_m", "finish_rate": "finished", "finish_time": "finish_time"}
+"""Means of episodes that are whole races: logged name, and field of an episode."""
+ALL = RACES | {name: name for name in ("return", "length", "progress_fraction")}
+"""Means of all episodes."""
 
 
 class Stopwatch:
@@ -57,22 +61,20 @@ class EpisodeWindow:
 
     def means(self) -> dict[str, float]:
         """Return running means, empty before the first episode."""
-        if not self._episodes:
-            return {}
+        every = list(self._episodes)
+        whole = [episode for episode in every if episode.get("on_grid")]
+        means = {f"episode/{name}": mean for name, mean in _means(every, ALL).items()}
+        return means | {f"grid/{name}": mean for name, mean in _means(whole, RACES).items()}
 
-        def values(name: str) -> list[float]:
-            # An episode that a wrapper cut off has no summary of the game.
-            return [float(episode[name]) for episode in self._episodes if name in episode]
 
-        found = {
-            "episode/return": values("return"),
-            "episode/length": values("length"),
-            "episode/progress_m": values("progress_m"),
-            "episode/progress_fraction": values("progress_fraction"),
-            "episode/finish_rate": values("finished"),
-            "episode/finish_time": [time for time in values("finish_time") if np.isfinite(time)],
-        }
-        return {name: float(np.mean(some)) for name, some in found.items() if some}
+def _means(episodes: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, float]:
+    """Return means of an episode's fields, by their logged names, without those of no value."""
+    # An episode that a wrapper cut off has no summary of the game; one that failed, no time.
+    found = {
+        logged: [float(one[name]) for one in episodes if name in one and np.isfinite(one[name])]
+        for logged, name in names.items()
+    }
+    return {logged: float(np.mean(values)) for logged, values in found.items() if values}
 
 
 class EpisodeCounter:

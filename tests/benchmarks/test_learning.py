@@ -1,31 +1,21 @@
-"""Curves of runs that imitate first, and when they got where."""
+"""Who learns faster: runs that imitate first, how they compare, and races of their checkpoints."""
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import learning
-from benchmarks.learning import ends, milestones, record
+from benchmarks.learning import Runner, runners
 from benchmarks.runs import Line, read_lines
 from kart_jax.cli.options import parse
 from kart_jax.config import TrainConfig
-
-
-def updates(*steps: int) -> list[Line]:
-    return [
-        {
-            "step": step,
-            "wall_time": 1000.0 + step,
-            "episode/progress_m": 100.0 + step,
-            "episode/finish_rate": step / 100,
-            "episode/finish_time": 100.0 - step,
-        }
-        for step in steps
-    ]
+from tests.benchmarks.test_curves import updates
 
 
 def write(path: Path, lines: list[Line]) -> None:
@@ -49,33 +39,26 @@ def test_imitation_comes_first_and_the_guides_driving_does_not_count(tmp_path: P
     assert later == [{**line, "step": 1300 + line["step"]} for line in updates(10, 20)]
 
 
-def test_a_curve_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: 1000.0)
-    curve = record("ours", 3, 1.5, lambda: updates(0, 60, 90, 100))
-    assert curve["minutes"] == [0.0, 1.0, 1.5]
-    assert ends(curve) | {"system": "ours", "seed": 3} == ends(curve)
-    assert ends(curve)["progress_m"] == 190.0
-    reached = {"200 m": None, "400 m": None, "first lap": 1.0, "90% of laps": 1.5}
-    assert milestones(curve) == {"system": "ours", "seed": 3, **reached}
-    # At 40 s few laps are finished: the mean of those is no lap time.
-    assert milestones(curve, beat=45.0)["laps below 45 s"] == 1.0
-    assert milestones(curve, beat=9.0)["laps below 9 s"] is None
-
-
-def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained: list[TrainConfig] = []
 
-    def train(config: TrainConfig, *_: float) -> list[Line]:
+    def train(config: TrainConfig, *_: object) -> list[Line]:
         trained.append(config)
         return updates(1)
 
-    monkeypatch.setattr(learning, "load_peer", lambda: SimpleNamespace(train=train))
-    monkeypatch.setattr(learning, "train_ours", lambda arguments: train(parse(arguments)))
+    def train_in(run_dir: Path, arguments: Sequence[str]) -> list[Line]:
+        return train(parse(arguments))
+
+    peer = SimpleNamespace(train=train, load=train)
+    monkeypatch.setattr(learning, "load_peer", lambda: peer)
+    monkeypatch.setattr(learning, "train_in", train_in)
     flags = ["--imitation-steps", "3000", "--epochs", "2"]
-    curves = learning.compare(flags, 1.0, [7], also_alone=True)
-    assert [curve["system"] for curve in curves] == ["kart_jax", "kart_jax, PPO alone", "sb3"]
+    found = runners(flags, 1.0, [7], also_alone=True)
+    assert [one.system for one in found] == ["kart_jax", "kart_jax, PPO alone", "sb3"]
+    for one in found:
+        one.run(1.0, 0)
     ours, alone, theirs = trained
-    assert alone == theirs
+    assert replace(alone, run=replace(alone.run, keep=theirs.run.keep)) == theirs
     assert (ours.imitation.imitation_steps, theirs.imitation.imitation_steps) == (3000, 0)
     assert ours.race == replace(alone.race, observation="both")
     assert ours.network == replace(alone.network, critic="state")
@@ -84,7 +67,35 @@ def test_one_imitates_and_all_race_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {config.ppo.epochs for config in trained} == {2}
 
 
-def test_a_run_without_an_episode_got_nowhere() -> None:
-    curve = record("ours", 0, 1.0, lambda: [{"step": 1, "wall_time": 0.0}])
-    assert ends(curve)["progress_m"] is None
-    assert set(milestones(curve).values()) == {"ours", 0, None}
+def test_checkpoints_race_greedily_from_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One drives straight on and gets stuck; what was saved after the time is not raced."""
+    config = parse(
+        [
+            "--simulator",
+            "fake",
+            "--action-set",
+            "drive",
+            "--observation",
+            "frames",
+            "--critic",
+            "frames",
+        ]
+    )
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+
+    def train(folder: Path) -> list[Line]:
+        for step in (30, 60, 90):
+            (folder / "saved" / str(step)).mkdir(parents=True)
+        return updates(30, 60, 90)
+
+    asked: list[str] = []
+
+    def load(path: Path) -> object:
+        asked.append(path.name)
+        return lambda seen: np.tile([1, 1], (len(seen["frames"]), 1))
+
+    curve = Runner("kart_jax", config, train, "saved", load).run(1.2, 2)
+    assert asked == ["30", "60"]
+    assert [race["steps"] for race in curve["greedy"]] == [30, 60]
+    assert {race["finish_rate"] for race in curve["greedy"]} == {0.0}
+    assert {race["finish_time"] for race in curve["greedy"]} == {None}

@@ -25,6 +25,7 @@ EPISODE = {
     "return",
     "length",
     "track",
+    "on_grid",
     "end",
 }
 

@@ -150,6 +150,7 @@ def test_an_episode_begins_at_rest_on_the_grid_and_is_driven_from_go(run: Run) -
     (start,) = run(scenarios.starts, PATIENT, [0])
     assert start["speed"] == 0.0
     assert start["on_road"]
+    assert start["on_grid"]
     drive = run(scenarios.drive, PATIENT, [FORWARD] * 10)
     assert np.linalg.norm(drive["locations"][1] - drive["locations"][0]) > 0.01
     assert (drive["first"] == drive["first"][0]).all()
@@ -310,6 +311,7 @@ def test_random_starts_lie_along_the_road(run: Run) -> None:
     assert len({round(metres) for metres in along}) > 9
     assert np.std(along) > 100.0
     assert all(start["on_road"] and abs(start["error"]) < 0.6 for start in seen)
+    assert not any(start["on_grid"] for start in seen)
     assert all(abs(start["speed"]) < 2.0 for start in seen)
 
 

@@ -161,6 +161,7 @@ def starts(config: RaceConfig, seeds: list[int]) -> list[dict[str, Any]]:
                     "speed": env.kart.speed,
                     "error": error,
                     "on_road": env.kart.on_road,
+                    "on_grid": env._playing()[1].on_grid,
                     "location": env.kart.location,
                     "position": env.kart.position,
                 }

@@ -48,6 +48,17 @@ def test_only_finished_episodes_have_a_finish_time() -> None:
     assert "episode/finish_time" not in EpisodeWindow([episode()]).means()
 
 
+def test_whole_races_have_means_of_their_own() -> None:
+    part = episode(on_grid=False, finished=True, finish_time=5.0, progress_m=100.0)
+    whole = episode(on_grid=True, progress_m=300.0)
+    means = EpisodeWindow([part, whole]).means()
+    assert means["episode/progress_m"] == 200.0
+    assert means["episode/finish_rate"] == 0.5
+    assert (means["grid/progress_m"], means["grid/finish_rate"]) == (300.0, 0.0)
+    assert "grid/finish_time" not in means
+    assert not [name for name in EpisodeWindow([part]).means() if name.startswith("grid/")]
+
+
 def test_the_window_forgets_the_oldest() -> None:
     window = EpisodeWindow([episode(progress_m=1000.0)])
     window.extend([episode()] * EPISODES)
