@@ -52,7 +52,9 @@ def train(run: Run, source: Source | None, make: MakeEnv = make_env) -> bool:
     # A resumed run has other races than those before.
     seed = derive_seed(config.run.seed, step) if step else config.run.seed
     first = processes.index * workers.num_envs
-    with WorkerGroups(config.race, workers, seed, make, first) as envs:
+    with run.stopwatch("start workers"):
+        groups = WorkerGroups(config.race, workers, seed, make, first)
+    with groups as envs:
         trainer = processes.together(lambda: Trainer(run, envs, first, step))
         with contextlib.closing(trainer.records):
             return trainer.train(source)
@@ -97,7 +99,8 @@ class Trainer:
         self.run, self.config, self.processes = run, config, processes
         self.step = step
         self.steps_per_update = config.steps_per_update * processes.count
-        self.learner = make_learner(config, processes.devices)
+        with run.stopwatch("set up"):
+            self.learner = make_learner(config, processes.devices)
         rollouts = self.learner.create_rollouts(envs.num_envs, len(envs.groups), first)
         self.collector = Collector(envs, self.learner, rollouts, run.stopwatch, run.stop)
         # The real game cannot save its state, and several processes do not save theirs.
@@ -126,7 +129,7 @@ class Trainer:
 
     def begin(self, source: Source | None) -> None:
         """Restore what the run begins with, and begin an episode in every environment."""
-        with self.run.stopwatch("compile and load"):
+        with self.run.stopwatch("set up"):
             self.processes.together(lambda: self.restore(source))
             if self.processes.count > 1:
                 self.learner.share_state()
