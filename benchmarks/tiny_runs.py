@@ -87,7 +87,7 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [json.loads(line) for line in lines if line.endswith("\n")]
     return [
-        {k: v for k, v in line.items() if "time" not in k or k == "episode/finish_time"}
+        {k: v for k, v in line.items() if not k.startswith("time/") and k != "wall_time"}
         for line in whole
     ]
 

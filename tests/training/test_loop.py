@@ -513,8 +513,7 @@ def test_the_end_shows_a_race_and_what_to_type(undisturbed, tmp_path, capsys):
     assert train.main(args) == 0
     out = capsys.readouterr().out
     assert re.search(r"One greedy episode .*:\nlighthouse: \d+ m \(\d+%\), ", out)
-    times = metrics(tmp_path / "my run")[-1]
-    assert times["time/set up"] > times["time/start workers"] > 0
+    assert re.search(r"set up +(?!0\.0 )\d+\.\d s", out)
     assert f"-m kart_jax.play '{tmp_path}/my run' --episodes 10\n      races on" in out
     assert f"-m kart_jax.report '{tmp_path}/my run'\n" in out
 
