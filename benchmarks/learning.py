@@ -101,7 +101,6 @@ def runners(
     arguments: Sequence[str], minutes: float, seeds: Sequence[int], also_alone: bool
 ) -> list[Runner]:
     """Two runs for each seed, or three."""
-    sb3_ppo = load_peer()
     found = []
     for seed in seeds:
         limits = ("--seed", str(seed), "--minutes", str(minutes))
@@ -112,6 +111,7 @@ def runners(
         if also_alone:
             found.append(_ours("kart_jax, PPO alone", nothing))
         config = parse(nothing)
+        sb3_ppo = load_peer()
         train, load = partial(sb3_ppo.train, config, minutes), partial(sb3_ppo.load, config)
         found.append(Runner("sb3", config, train, ".", load))
     return found

@@ -18,7 +18,7 @@ from kart_jax.workers.config import WorkerConfig
 
 log = logging.getLogger(__name__)
 
-Preset = Literal["cpu", "coach", "gpu", "reference"]
+Preset = Literal["cpu", "scratch", "coach", "gpu", "reference"]
 SEED = "seed"
 """What version 0.1 called the preset `reference`."""
 
@@ -28,9 +28,9 @@ class RunConfig:
     """How long a run lasts and what it leaves behind."""
 
     preset: Preset = "cpu"
-    """The defaults of all other options: `cpu` learns from pixels on two cores, `coach` from the
-    state, without drawing; `gpu` suits one accelerator, `reference` is the reference network at
-    its full size."""
+    """The defaults of all other options: `cpu` learns from the coach and pixels on two cores,
+    `scratch` by PPO from pixels alone, `coach` from the state, without drawing; `gpu` suits one
+    accelerator, `reference` is the reference network at its full size."""
     total_steps: int = 400_000
     """Policy steps, summed over environments; rounded up to whole rollouts."""
     minutes: float | None = None
@@ -292,6 +292,31 @@ PRESETS: dict[str, TrainConfig] = {
             normalise_rewards=True,
             critic_steps=4_000,
             microbatch=8,  # stays in two cores' caches
+        ),
+    ),
+    # No teacher and no demonstrations. Chosen by the runs in docs/experiments.md.
+    "scratch": TrainConfig(
+        run=RunConfig(preset="scratch", total_steps=300_000, eval_steps=50_000, eval_episodes=16),
+        race=RaceConfig(
+            observation="both",
+            scenery="lean",
+            action_set="drive",
+            random_start=0.5,
+            start_turn=45.0,
+            start_jitter=1.5,
+            start_actions=5,
+            hold_start=True,
+        ),
+        network=replace(CPU, critic="state"),
+        ppo=PPOConfig(
+            discount=0.96,
+            learning_rate=5e-4,
+            learning_rate_schedule="constant",
+            clip_range=0.15,
+            entropy_coefficient=0.005,
+            normalise_rewards=True,
+            microbatch=8,
+            overlap=True,
         ),
     ),
     "coach": TrainConfig(

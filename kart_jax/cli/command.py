@@ -54,12 +54,12 @@ def command(main: Main) -> Main:
             return INTERRUPTED
         except (ValueError, RuntimeError, OSError, MemoryError) as error:
             if isinstance(error, BrokenPipeError) and _reader_left():
-                # Python flushes once more when it leaves.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                discard_unwritten()
                 return CLOSED_PIPE
             if os.environ.get(TRACEBACK):
                 raise
             print(f"error: {describe(error)}", file=sys.stderr)
+            discard_unwritten()
             return 1
 
     return run
@@ -100,6 +100,17 @@ def print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def discard_unwritten() -> None:
+    """Put the null device in place of a standard output that cannot be written.
+
+    Python flushes it once more when it leaves, and from 3.13 on ends with status 120 if it cannot.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reader_left() -> bool:
