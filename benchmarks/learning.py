@@ -37,8 +37,12 @@ from kart_jax.workers.observer import VectorAct
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
 FROM_NOTHING = {
     "frames": [
-        *("--rollout-length", "64", "--learning-rate", "7e-4"),
-        *("--entropy-coefficient", "0.01", "--entropy-schedule", "linear"),
+        *("--rollout-length", "128", "--epochs", "4", "--discount", "0.96"),
+        *("--learning-rate", "5e-4", "--learning-rate-schedule", "constant"),
+        *(
+            "--entropy-coefficient",
+            "0.005",
+        ),
     ],
     "state": [
         *("--rollout-length", "128", "--learning-rate", "5e-4"),
