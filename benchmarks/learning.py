@@ -39,10 +39,7 @@ FROM_NOTHING = {
     "frames": [
         *("--rollout-length", "128", "--epochs", "4", "--discount", "0.96"),
         *("--learning-rate", "5e-4", "--learning-rate-schedule", "constant"),
-        *(
-            "--entropy-coefficient",
-            "0.005",
-        ),
+        *("--entropy-coefficient", "0.005"),
     ],
     "state": [
         *("--rollout-length", "128", "--learning-rate", "5e-4"),
