@@ -24,6 +24,10 @@ case "$*" in *"$BREAK"*) exit 1 ;; esac
 """
 
 
+VARIABLES = ("NEWEST", "EXTRAS", "JOBS", "MINUTES")
+"""Variables of the Makefile, which make also takes from the environment."""
+
+
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone with nothing set up and a Python that only takes notes."""
@@ -39,7 +43,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make(clone: Path, *arguments: str) -> tuple[int, list[str]]:
     """Run make; return its status and what Python was asked for."""
     (clone / "log").write_text("")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    ours = ("MAKE", *VARIABLES)  # those of the make that runs the tests
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environment |= {"PYTHON": str(clone / "python")}
     command = ["make", "-C", str(clone), *arguments]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from kart_jax import train
@@ -164,7 +165,8 @@ def test_workers_that_keep_dying_end_the_run_with_a_checkpoint(undisturbed, tmp_
     done = len(metrics(run_dir))
     while process.poll() is None:  # whatever takes the place of a worker is killed as well
         for worker in workers(process):
-            worker.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                worker.kill()
         process.send_signal(signal.SIGCONT)
         time.sleep(0.01)
     output = finish(process)
