@@ -130,6 +130,6 @@ def _band(axis: Any, curves: Sequence[Curve], x: str, y: str) -> None:
     axis.plot(where, np.median(values, axis=0), colour, label=label)
     if len(curves) > 1:
         axis.fill_between(where, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2)
-    if y == "finish_rate":
-        dots = [(race[x], race[y]) for curve in curves for race in curve["greedy"]]
-        axis.plot(*zip(*dots, strict=True), "o", color=colour, markersize=3) if dots else None
+    raced = [race for curve in curves for race in curve["greedy"]] if y == "finish_rate" else []
+    dots = [race[x] for race in raced], [race[y] for race in raced]
+    axis.plot(*dots, "o", color=colour, markersize=3)
