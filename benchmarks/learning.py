@@ -37,9 +37,9 @@ from kart_jax.workers.observer import VectorAct
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
 FROM_NOTHING = {
     "frames": [
-        *("--rollout-length", "128", "--epochs", "4", "--discount", "0.96"),
-        *("--learning-rate", "5e-4", "--learning-rate-schedule", "constant"),
-        *("--entropy-coefficient", "0.005"),
+        *("--rollout-length", "128", "--epochs", "4", "--discount", "0.97"),
+        *("--learning-rate", "6e-4", "--learning-rate-schedule", "linear"),
+        *("--entropy-coefficient", "0.005", "--entropy-schedule", "linear"),
     ],
     "state": [
         *("--rollout-length", "128", "--learning-rate", "5e-4"),

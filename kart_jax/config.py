@@ -296,7 +296,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     # No teacher and no demonstrations. Chosen by the runs in docs/experiments.md.
     "scratch": TrainConfig(
-        run=RunConfig(preset="scratch", total_steps=300_000, eval_steps=50_000, eval_episodes=16),
+        run=RunConfig(preset="scratch", total_steps=300_000, eval_steps=40_000, eval_episodes=16),
         race=RaceConfig(
             observation="both",
             scenery="lean",
@@ -309,11 +309,11 @@ PRESETS: dict[str, TrainConfig] = {
         ),
         network=replace(CPU, critic="state"),
         ppo=PPOConfig(
-            discount=0.96,
-            learning_rate=5e-4,
-            learning_rate_schedule="constant",
+            discount=0.97,
+            learning_rate=6e-4,
             clip_range=0.15,
             entropy_coefficient=0.005,
+            entropy_schedule="linear",
             normalise_rewards=True,
             microbatch=8,
             overlap=True,
