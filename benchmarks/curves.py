@@ -3,11 +3,14 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.runs import Line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MILESTONES = {
     "200 m": ("progress_m", 200.0),
@@ -46,8 +49,9 @@ def curve_of(system: str, seed: int, lines: Sequence[Line], start: float, minute
 
 
 def _whole(line: Line, name: str) -> float | None:
-    """A mean over whole races; rounds of imitation do not set them apart."""
-    value: float | None = line.get(f"grid/{name}", line.get(f"episode/{name}"))
+    """A mean over whole races; rounds of imitation, which log no return, do not set them apart."""
+    kind = "grid" if "episode/return" in line else "episode"
+    value: float | None = line.get(f"{kind}/{name}")
     return value
 
 
@@ -100,7 +104,12 @@ def _or_never(value: float | None) -> float:
 
 
 def plot(curves: Sequence[Curve], path: Path) -> None:
-    """Draw metres and finish rate over time and over steps: medians, and bands over seeds."""
+    """Draw metres and finish rate over time and over steps to a file."""
+    draw(curves).savefig(path, dpi=120)
+
+
+def draw(curves: Sequence[Curve]) -> "Figure":
+    """Draw medians, and bands over seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6))
@@ -115,7 +124,7 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
             axis.label_outer()
     axes[0, 0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def _band(axis: Any, curves: Sequence[Curve], x: str, y: str) -> None:

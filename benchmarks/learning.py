@@ -4,10 +4,10 @@
         [OPTION OF train]
 
 Both train on the same environment for the same wall-clock time, with the same network, one after
-the other for each seed. Starting, compiling and imitating count. kart_jax begins with imitation, as
-its preset has it; the peer has none, and so the settings that learnt best from nothing. With
-`--ppo-alone`, kart_jax runs with those as well. All episodes begin on the grid, so that metres and
-laps are whole ones, and nobody evaluates meanwhile.
+the other for each seed. Starting, compiling and imitating count. kart_jax begins with imitation if
+its preset does; the peer never does, and has the settings that learnt best from nothing, but for
+those that the command line gives. With `--ppo-alone`, kart_jax runs like the peer as well. Nobody
+evaluates meanwhile. All episodes begin on the grid; with `--random-start` only those that do count.
 
 With `--greedy`, each checkpoint (`--checkpoint-steps`) then races greedily from the grid, from
 starts that training did not draw, which no clock counts.
@@ -29,17 +29,20 @@ from benchmarks.curves import Curve, curve_of, ends, medians, milestones, plot
 from benchmarks.report import RESULTS, machine, report, write, write_to
 from benchmarks.runs import Line, load_peer, ppo_alone, train_in
 from kart_jax.cli.options import parse
-from kart_jax.config import TrainConfig
+from kart_jax.config import PRESETS, TrainConfig
 from kart_jax.evaluation.trials import make_trial, run_trials
 from kart_jax.run_folder.loading import load_policy
 from kart_jax.workers.observer import VectorAct
 
 COMMON = ["--random-start", "0", "--eval-steps", "0"]
+SCRATCH = PRESETS["scratch"].ppo
 FROM_NOTHING = {
     "frames": [
-        *("--rollout-length", "128", "--epochs", "4", "--discount", "0.97"),
-        *("--learning-rate", "6e-4", "--learning-rate-schedule", "linear"),
-        *("--entropy-coefficient", "0.005", "--entropy-schedule", "linear"),
+        *("--rollout-length", str(SCRATCH.rollout_length), "--epochs", str(SCRATCH.epochs)),
+        *("--discount", str(SCRATCH.discount), "--learning-rate", str(SCRATCH.learning_rate)),
+        *("--learning-rate-schedule", SCRATCH.learning_rate_schedule),
+        *("--entropy-coefficient", str(SCRATCH.entropy_coefficient)),
+        *("--entropy-schedule", SCRATCH.entropy_schedule),
     ],
     "state": [
         *("--rollout-length", "128", "--learning-rate", "5e-4"),
@@ -68,7 +71,7 @@ class Runner:
     load: Load
 
     def run(self, minutes: float, episodes: int) -> Curve:
-        """Train, then race each checkpoint greedily in so many episodes; neither is timed."""
+        """Train, then race each checkpoint greedily in so many episodes, which no clock counts."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             start = time.time()

@@ -262,22 +262,21 @@ def race_of(values: dict[str, Any]) -> RaceConfig:
     return race
 
 
+FROM_PIXELS = RaceConfig(
+    observation="both",
+    scenery="lean",
+    random_start=0.5,
+    start_turn=45.0,
+    start_jitter=1.5,
+    start_actions=5,
+    hold_start=True,
+)
+"""The race of those who learn from pixels on a processor."""
+
 PRESETS: dict[str, TrainConfig] = {
     "cpu": TrainConfig(
         run=RunConfig(total_steps=350_000, eval_steps=25_000, eval_episodes=16),
-        race=RaceConfig(
-            observation="both",
-            height=72,
-            width=96,
-            colour="rgb",
-            scenery="lean",
-            action_set="fine",
-            random_start=0.5,
-            start_turn=45.0,
-            start_jitter=1.5,
-            start_actions=5,
-            hold_start=True,
-        ),
+        race=replace(FROM_PIXELS, height=72, width=96, colour="rgb", action_set="fine"),
         network=replace(CPU, critic="state"),
         # Chosen by the runs in docs/experiments.md.
         imitation=ImitationConfig(
@@ -297,16 +296,7 @@ PRESETS: dict[str, TrainConfig] = {
     # No teacher and no demonstrations. Chosen by the runs in docs/experiments.md.
     "scratch": TrainConfig(
         run=RunConfig(preset="scratch", total_steps=300_000, eval_steps=40_000, eval_episodes=16),
-        race=RaceConfig(
-            observation="both",
-            scenery="lean",
-            action_set="drive",
-            random_start=0.5,
-            start_turn=45.0,
-            start_jitter=1.5,
-            start_actions=5,
-            hold_start=True,
-        ),
+        race=replace(FROM_PIXELS, action_set="drive"),
         network=replace(CPU, critic="state"),
         ppo=PPOConfig(
             discount=0.97,

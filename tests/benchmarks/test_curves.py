@@ -1,8 +1,6 @@
 """Learning curves: when runs got where."""
 
-from pathlib import Path
-
-from benchmarks.curves import curve_of, ends, medians, milestones, plot
+from benchmarks.curves import curve_of, draw, ends, medians, milestones
 from benchmarks.runs import Line
 
 
@@ -33,9 +31,12 @@ def test_a_curve_ends_with_its_time() -> None:
 
 
 def test_whole_races_count_where_they_are_set_apart() -> None:
-    lines = [{**updates(50)[0], "grid/progress_m": 7.0, "grid/finish_rate": 0.0}]
-    curve = curve_of("ours", 0, lines, 1000.0, 1.0)
-    assert (curve["progress_m"], curve["finish_rate"]) == ([7.0], [0.0])
+    """Neither before the first of them, nor for a lap time that none of them has."""
+    early, late = ({**line, "episode/return": 1.0} for line in updates(40, 50))
+    late |= {"grid/progress_m": 7.0, "grid/finish_rate": 0.0}
+    curve = curve_of("ours", 0, [early, late], 1000.0, 1.0)
+    assert (curve["steps"], curve["progress_m"], curve["finish_rate"]) == ([50], [7.0], [0.0])
+    assert curve["finish_time"] == [None]
 
 
 def test_a_run_without_an_episode_got_nowhere() -> None:
@@ -64,8 +65,11 @@ def test_a_median_counts_who_did_not_get_there_as_the_last() -> None:
     ]
 
 
-def test_seeds_are_drawn_as_one_band(tmp_path: Path) -> None:
+def test_seeds_are_drawn_as_one_band() -> None:
     curves = [curve_of("sb3", seed, updates(30, 60 + seed), 1000.0, 2.0) for seed in (0, 1)]
     curves[0]["greedy"] = [{"steps": 30, "minutes": 0.5, "finish_rate": 0.8, "finish_time": None}]
-    plot([*curves, curve_of("kart_jax", 0, [], 0.0, 1.0)], tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 1000
+    metres, _, finished, _ = draw([*curves, curve_of("kart_jax", 0, [], 0.0, 1.0)]).axes
+    assert metres.get_legend_handles_labels()[1] == ["sb3, seeds 0, 1"]
+    assert len(metres.collections) == len(finished.collections) == 1
+    assert metres.lines[0].get_ydata()[0] == 130.0
+    assert finished.lines[1].get_xydata().tolist() == [[0.5, 0.8]]
