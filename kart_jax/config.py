@@ -343,12 +343,27 @@ PRESETS: dict[str, TrainConfig] = {
             critic_steps=40_000,
         ),
     ),
+    # As `scratch`, with larger frames and network, more races, and a lower learning rate.
     "gpu": TrainConfig(
-        run=RunConfig(preset="gpu", total_steps=10_000_000, checkpoint_steps=200_000),
-        race=RaceConfig(height=96, width=128, colour="rgb", action_set="drive"),
+        run=RunConfig(
+            preset="gpu",
+            total_steps=10_000_000,
+            checkpoint_steps=200_000,
+            eval_steps=400_000,
+            eval_episodes=16,
+        ),
+        race=replace(FROM_PIXELS, height=96, width=128, colour="rgb", action_set="drive"),
         workers=WorkerConfig(num_envs=32),
-        network=GPU,
-        ppo=PPOConfig(),
+        network=replace(GPU, critic="state"),
+        ppo=PPOConfig(
+            minibatches=16,
+            discount=0.97,
+            clip_range=0.15,
+            entropy_coefficient=0.005,
+            entropy_schedule="linear",
+            normalise_rewards=True,
+            overlap=True,
+        ),
     ),
     "reference": TrainConfig(
         run=RunConfig(preset="reference", total_steps=10_000_000, checkpoint_steps=50_000),

@@ -27,7 +27,7 @@ SIZES = ((128, 96), (64, 48), (600, 400))
 """Width, height."""
 COUNTS = (16, 8, 4, 1)
 SMALL_COUNTS = (2, 1)
-SECONDS = 1.5
+SECONDS = 1.0
 STEPS = 10
 """Between two looks at the clock."""
 
@@ -58,8 +58,8 @@ def drivers() -> dict[str, dict[str, str]]:
 def rows(small: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each driver, size and number of processes."""
     check_game()
-    for name, environment in drivers().items():
-        for width, height in SIZES[:1] if small else SIZES:
+    for width, height in SIZES[:1] if small else SIZES:
+        for name, environment in drivers().items():
             known = {"driver": name, "size": f"{width} x {height}"}
             try:
                 yield from _rates(known, width, height, small, environment)

@@ -26,16 +26,30 @@ _NETWORK = (
     "times the forward arithmetic, device_share with the recomputation of remat too"
 )
 _ALL = (
-    Part("devices", f"{_HERE}.devices:rows", 45, "what JAX and the driver say"),
+    Part("devices", f"{_HERE}.devices:rows", 20, "what JAX and the driver say"),
     Part(
         "ceilings",
         f"{_HERE}.ceilings:rows",
-        25,
+        30,
         "best times; a copy in memory reads and writes each byte",
         WHOLE_MEMORY,
     ),
-    Part("gpu", f"{_HERE}.network:gpu", 50, _NETWORK, WHOLE_MEMORY),
-    Part("reference", f"{_HERE}.network:reference", 80, _NETWORK, WHOLE_MEMORY),
+    Part(
+        "convolution",
+        f"{_HERE}.convolution:rows",
+        60,
+        "best times; operations of all 27 taps, padding or not",
+        WHOLE_MEMORY,
+    ),
+    Part("gpu", f"{_HERE}.network:gpu", 60, _NETWORK, WHOLE_MEMORY),
+    Part("reference", f"{_HERE}.network:reference", 70, _NETWORK, WHOLE_MEMORY),
+    Part("train", f"{_HERE}.train:rows", 85, "kart_jax.train, the first update left out"),
+    Part(
+        "drawing",
+        f"{_HERE}.drawing:rows",
+        40,
+        "frames per second of all races, each a process that steps and draws, and no more",
+    ),
     Part(
         "update",
         f"{_HERE}.update:rows",
@@ -43,13 +57,6 @@ _ALL = (
         "one whole update by the learner, after one that compiles; steps_per_s if races took no "
         "time; reference with short rollouts and one epoch",
         WHOLE_MEMORY,
-    ),
-    Part("train", f"{_HERE}.train:rows", 115, "kart_jax.train, the first update left out"),
-    Part(
-        "drawing",
-        f"{_HERE}.drawing:rows",
-        45,
-        "frames per second of all races, each a process that steps and draws, and no more",
     ),
     Part(
         "acting",
@@ -61,7 +68,7 @@ _ALL = (
     Part(
         "int8",
         f"{_HERE}.int8:rows",
-        25,
+        20,
         "greedy acting, frames copied; weights and frames are random: times count",
         WHOLE_MEMORY,
     ),

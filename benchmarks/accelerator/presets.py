@@ -17,7 +17,7 @@ def preset(name: str, small: bool) -> TrainConfig:
         config,
         race=replace(config.race, height=32, width=40),
         workers=replace(config.workers, num_envs=4),
-        network=replace(config.network, channels=8, blocks=(0, 1), actor_channels=4),
+        network=replace(config.network, channels=8, blocks=(1, 0), actor_channels=4),
         ppo=replace(config.ppo, rollout_length=8, minibatches=2),
     )
 
@@ -29,7 +29,10 @@ def with_rollout(config: TrainConfig, length: int, minibatches: int = 1) -> Trai
 
 
 def random_seen(config: TrainConfig, envs: int) -> dict[str, Any]:
-    """Return a step of random frames `[B, H, W, C]` on the host."""
-    race = config.race
+    """Return a step of random frames `[B, H, W, C]`, and states `[B, D]`, on the host."""
+    race, random = config.race, np.random.default_rng(0)
     shape = (envs, race.height, race.width, race.channels)
-    return {"frames": np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)}
+    seen = {"frames": random.integers(0, 256, shape, dtype=np.uint8)}
+    if config.state_size:
+        seen["state"] = random.normal(size=(envs, config.state_size)).astype(np.float32)
+    return seen

@@ -10,7 +10,7 @@ from benchmarks.train import shares, step_times
 from kart_jax.validation import UserError
 
 GPU = ("--preset", "gpu", "--track", "lighthouse")
-FULL, FULL_FAKE = ("--minutes", "1.5"), ("--minutes", "1")
+FULL, FULL_FAKE = ("--minutes", "1"), ("--minutes", "1")
 SMALL = (
     *("--height", "32", "--width", "40", "--channels", "8", "--blocks", "1", "1"),
     *("--num-envs", "2", "--spares", "0", "--rollout-length", "16", "--dtype", "float32"),

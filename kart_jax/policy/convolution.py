@@ -30,6 +30,7 @@ def conv3d(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax
         x,
         kernel,
         cpu=partial(on_cpu, strides=strides, padding=padding),
+        cuda=partial(on_cuda, strides=strides, padding=padding),
         default=partial(native_in_space, strides=strides, padding=padding),
     )
 
@@ -52,6 +53,7 @@ def _backward(
         *residuals,
         cotangent,
         cpu=partial(gradients, on_cpu),
+        cuda=partial(gradients, on_cuda),
         default=partial(gradients, native_in_space),
     )
 
@@ -66,6 +68,38 @@ def on_cpu(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax
     if meets_tiles(strides):
         return by_tiles(x, kernel, strides, padding)
     return by_time(x, kernel, strides, padding, _cpu_conv2d)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def on_cuda(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
+    """Convolve by what cuDNN makes fastest, gradients included.
+
+    XLA lays 3-D convolutions out with channels first, which cuDNN transposes, and hands it the
+    kernel's gradient as a convolution with the whole picture for a kernel, 20 times slower.
+    """
+    return by_time(x, kernel, strides, padding)
+
+
+def _cuda_forward(
+    x: jax.Array, kernel: jax.Array, strides: Shape, padding: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return on_cuda(x, kernel, strides, padding), (x, kernel)
+
+
+def _cuda_backward(
+    strides: Shape, padding: int, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    if max(strides) > 1:
+        return jax.vjp(lambda x, k: by_time(x, k, strides, padding), x, kernel)[1](cotangent)
+    # The transposition of `by_time` writes a frame's gradient once for each tap, and adds them up.
+    flipped = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
+    input_gradient = by_time(cotangent, flipped, strides, KERNEL - 1 - padding)
+    _, transposed = jax.vjp(lambda k: by_time(x, k, strides, padding), kernel)
+    return input_gradient, transposed(cotangent)[0]
+
+
+on_cuda.defvjp(_cuda_forward, _cuda_backward)
 
 
 def meets_tiles(strides: Shape) -> bool:

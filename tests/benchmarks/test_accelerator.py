@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import psutil
 import pytest
 
@@ -19,10 +17,8 @@ from benchmarks import report
 from benchmarks.accelerator import __main__ as command
 from benchmarks.accelerator import drawing, train
 from benchmarks.accelerator.expectations import row
-from benchmarks.accelerator.network import FORMULATIONS, formulated
 from benchmarks.accelerator.parts import PARTS, Part
 from benchmarks.accelerator.process import attempt, run
-from kart_jax.policy.network import Conv
 from kart_jax.validation import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -141,16 +137,6 @@ def test_all_parts_together_take_eight_minutes_at_most() -> None:
     for each in PARTS.values():
         module, _, function = each.function.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
-
-
-@pytest.mark.parametrize("name", FORMULATIONS)
-def test_the_network_convolves_as_the_case_says(name: str) -> None:
-    """Of a convolution with three frames, `native` makes a 3-D one and `by_time` 2-D ones."""
-    conv = Conv(4, "float32")
-    frames = jnp.zeros((1, 3, 6, 6, 2))
-    with formulated(name):
-        text = jax.jit(conv.init_with_output).lower(jax.random.key(0), frames).as_text()
-    assert ("[b, 0, 1, 2, f]" in text) == (name in ("native", "native_in_space", "tiles"))
 
 
 def test_expectations_follow_from_operations() -> None:
