@@ -21,6 +21,7 @@ BATCHES = {"gpu": 256, "reference": 4}
 SMALL_BATCH = 2
 SECONDS = 0.15
 
+
 def by_channels(x: jax.Array, kernel: jax.Array, strides: Shape, padding: int) -> jax.Array:
     """Convolve once in 2-D, from the channels of all frames to those of all output frames.
 
