@@ -343,7 +343,8 @@ PRESETS: dict[str, TrainConfig] = {
             critic_steps=40_000,
         ),
     ),
-    # As `scratch`, with larger frames and network, more races, and a lower learning rate.
+    # As `scratch`, with larger frames and network, more races, a lower learning rate; without
+    # `overlap`, which processes on several GPUs can't have.
     "gpu": TrainConfig(
         run=RunConfig(
             preset="gpu",
@@ -362,7 +363,6 @@ PRESETS: dict[str, TrainConfig] = {
             entropy_coefficient=0.005,
             entropy_schedule="linear",
             normalise_rewards=True,
-            overlap=True,
         ),
     ),
     "reference": TrainConfig(
