@@ -18,7 +18,7 @@ from kart_jax.training.devices import prepare_jax
 
 STRIDES, PADDING = (1, 1, 1), 1
 BATCHES = {"gpu": 256, "reference": 4}
-SMALL_BATCH = 2
+SMALL = {"gpu": 2}
 SECONDS = 0.15
 
 
@@ -61,9 +61,9 @@ def rows(small: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each preset and formulation."""
     prepare_jax()
     names = [name for name in FORMULATIONS if (name == "on_cpu") <= small]
-    for preset_name, batch in BATCHES.items():
+    for preset_name, batch in (SMALL if small else BATCHES).items():
         (early,) = (x for x in layers_of(preset(preset_name, small)) if x.name == "early")
-        shape = (SMALL_BATCH if small else batch, *early.output)
+        shape = (batch, *early.output)
         for name in names:
             known = {"preset": preset_name, "x": " x ".join(map(str, shape)), "formulation": name}
             yield attempt(known, partial(measure, FORMULATIONS[name], shape, small))

@@ -35,7 +35,7 @@ class Case:
     dtype: str = "bfloat16"
 
 
-SMALL = (Case(4), Case(4, at_once=2, dtype="float32"))
+SMALL = (Case(4, at_once=2),)
 GPU = (Case(256), Case(1024), Case(256, dtype="float32"), Case(1024, at_once=256))
 REFERENCE = (Case(4), Case(16), Case(16, at_once=4), Case(4, dtype="float32"))
 
