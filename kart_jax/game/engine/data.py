@@ -140,7 +140,7 @@ def _fetch(cache: Path) -> Path:
             f"XDG_CACHE_HOME. {_advice()}"
         )
     ways: list[tuple[str, Callable[[], None]]] = [
-        ("Debian's package", lambda: fetch.with_apt(cached_data())),
+        ("Debian's or Ubuntu's package", lambda: fetch.with_apt(cached_data())),
         ("pystk2's download", lambda: fetch.with_pystk2(pystk2_data())),
     ]
     failures = []

@@ -1,4 +1,4 @@
-"""Two ways to fetch the game's data: Debian's package, and the download built into pystk2."""
+"""Two ways to fetch the game's data: Debian's or Ubuntu's package, and pystk2's own download."""
 
 import os
 import shutil
@@ -18,8 +18,13 @@ PACKAGES = (
     "fonts-noto-ui-core",
     "fonts-noto-color-emoji",
 )
-SUITES = ("forky", "sid")
-"""Debian's suites that carry this version, preferred first."""
+SUITES = ("forky main", "sid main", "resolute main universe")
+"""Suites and components that carry this version, preferred first: Debian's, then Ubuntu's."""
+KEYRINGS = (
+    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+)
+"""Beside the keys of trusted.gpg.d; newer systems keep the archive's only here."""
 PROGRESS_SECONDS = 5.0
 """Between two lines about a download."""
 
@@ -29,7 +34,7 @@ class FetchError(Exception):
 
 
 def with_apt(destination: Path) -> None:
-    """Put the data of Debian's package, fonts included, at `destination`.
+    """Put the data of the package, fonts included, at `destination`.
 
     Needs neither root nor a change to the system: apt runs on lists and sources of its
     own, and checks signatures and digests as ever. `destination` appears in one step.
@@ -102,7 +107,7 @@ def _download(work: Path) -> None:
     for source in (f"{address} {suite}" for address in addresses for suite in SUITES):
         (work / "lists/partial").mkdir(parents=True, exist_ok=True)
         (work / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
-        (work / "sources.list").write_text(f"deb {source} main\n")
+        (work / "sources.list").write_text(f"deb {source}\n")
         try:
             _run([*_apt(work), "update"], work)
             _download_from(source, work)
@@ -136,8 +141,7 @@ def _apt(work: Path) -> list[str]:
     options = {
         "Dir::Etc::SourceList": work / "sources.list",
         "Dir::Etc::SourceParts": "-",
-        # Beside the keys of trusted.gpg.d; newer Debians keep the archive's only here.
-        "Dir::Etc::Trusted": "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "Dir::Etc::Trusted": next((ring for ring in KEYRINGS if ring.exists()), KEYRINGS[0]),
         "Dir::State::Lists": work / "lists",
         "Dir::Cache": work / "cache",
         "Acquire::Languages": "none",

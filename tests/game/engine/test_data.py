@@ -214,10 +214,11 @@ def test_what_a_killed_process_left_is_cleared_away(cache: Path) -> None:
     assert not (cache / "supertuxkart-1.5.partial").exists()
 
 
-def test_the_second_suite_is_tried_where_the_first_is_missing(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("suite", ["sid", "resolute"])
+def test_another_suite_is_tried_where_the_first_is_missing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, suite: str
 ) -> None:
-    monkeypatch.setenv("SUITE", "sid")
+    monkeypatch.setenv("SUITE", suite)
     assert data.ensure_data() == data.cached_data()
 
 
@@ -236,8 +237,8 @@ def test_a_download_shows_its_size_its_progress_and_the_digests(
     monkeypatch.setenv("DOWNLOAD_SECONDS", "1")
     data.ensure_data()
     words = capsys.readouterr().err
-    assert f"once, to {cache}: Debian's package" in words
-    assert "  2 packages, 6 MB, from http://mirror/debian forky\n" in words
+    assert f"once, to {cache}: Debian's or Ubuntu's package" in words
+    assert "  2 packages, 6 MB, from http://mirror/debian forky main\n" in words
     assert "  0 of 6 MB\n" in words
     assert "  game.deb: apt checked SHA256:1a\n  fonts.deb: apt checked SHA256:2b\n" in words
 
@@ -246,8 +247,8 @@ def test_a_failure_says_what_was_tried_and_what_to_do(cache: Path) -> None:
     process = start(SUITE="none")
     _, words = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "http://mirror/debian forky: E: no suite" in words
-    assert "http://mirror/debian sid: E: no suite" in words
+    assert "http://mirror/debian forky main: E: no suite" in words
+    assert "http://mirror/debian sid main: E: no suite" in words
     assert "ConnectionError: the web is out of reach" in words
     assert f"set {data.VARIABLE} to a folder that holds data/supertuxkart.1.5" in words
     # pystk2 would trust a damaged archive for ever.
