@@ -66,10 +66,10 @@ def rows(small: bool) -> Iterator[dict[str, Any]]:
         shape = (batch, *early.output)
         for name in names:
             known = {"preset": preset_name, "x": " x ".join(map(str, shape)), "formulation": name}
-            yield attempt(known, partial(measure, FORMULATIONS[name], shape, small))
+            yield attempt(known, partial(measure, FORMULATIONS[name], shape))
 
 
-def measure(formulation: Formulation, shape: tuple[int, ...], small: bool) -> dict[str, float]:
+def measure(formulation: Formulation, shape: tuple[int, ...]) -> dict[str, float]:
     """Return milliseconds and TFLOP/s of the convolution and its gradients, in bfloat16.
 
     Operations are those of all 27 taps, so that a formulation that leaves out padding gains.
